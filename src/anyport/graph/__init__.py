@@ -1,0 +1,1 @@
+"""Graphs: encoder, candidates, proof, tree tables."""

@@ -1,0 +1,1 @@
+"""Helpers that a target may call; never base classes."""

@@ -1,0 +1,106 @@
+"""Field and Signature: what a model takes and gives, and which values it refuses."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Dtype = Literal[
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "string", "category", "datetime",
+]  # fmt: skip
+Container = Literal["dataframe", "array", "list", "tensors"]
+"""How the original takes its rows: a pandas DataFrame, a 2-d array of numbers, a list of strings
+(text vectorisers), or named tensors."""
+
+
+class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One input or output column, with everything that decides whether a value is answered.
+
+    The bounds are found by asking the original (see golden.py), so that a refusal here and an exception
+    there are the same thing: `nullable` (a missing value is answered), `low`/`high` (the closed interval
+    of numbers that are answered; None: no bound), `infinite` (±inf are answered), `closed` (only `levels`
+    are answered).
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | None, ...] = ()
+    """Of one row's value, without the batch axis; None is a free axis. () is a scalar."""
+    nullable: bool = False
+    levels: tuple[str | int | float | bool, ...] | None = None
+    """Known levels of a category or string, in the original's order. For `probability`: the class labels."""
+    closed: bool = False
+    low: float | None = None
+    high: float | None = None
+    infinite: bool = True
+    tz: str | None = None
+    """Time zone that the original's datetimes carry; values are UTC in a Column."""
+    native: str = ""
+    """dtype in the original's container: 'int64', 'Int64', 'str', 'object', 'category', 'datetime64[ns, UTC]'."""
+    missing: Literal["nan", "none", "na"] = "nan"
+    """How the original's container writes a missing value in this column."""
+    ordered: bool = False
+    """Of a category: pandas' ordered flag."""
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.startswith("float")
+
+    @property
+    def is_int(self) -> bool:
+        return self.dtype.startswith(("int", "uint"))
+
+    @property
+    def is_number(self) -> bool:
+        """A bool, an integer or a float."""
+        return self.is_float or self.is_int or self.dtype == "bool"
+
+    @property
+    def is_text(self) -> bool:
+        return self.dtype in ("string", "category")
+
+    @property
+    def width(self) -> int:
+        """Number of scalars in one row's value; free axes count as 1."""
+        size = 1
+        for axis in self.shape:
+            size *= axis or 1
+        return size
+
+    def says(self) -> str:
+        """The type in words, for errors and pages: `float64`, `one of 'a', 'b'`, `int64 or missing`."""
+        text = self.dtype if not self.shape else f"{self.dtype}[{', '.join(str(a or '?') for a in self.shape)}]"
+        if self.closed and self.levels is not None:
+            shown = ", ".join(repr(v) for v in self.levels[:8])
+            text = f"one of {shown}" + (", …" if len(self.levels) > 8 else "")
+        return f"{text} or missing" if self.nullable else text
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the model takes and gives. Columns are matched by name, never by position."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    container: Container = "dataframe"
+
+    def input(self, name: str) -> Field:
+        """The input called `name`; KeyError if there is none."""
+        for field in self.inputs:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+    def output(self, name: str) -> Field | None:
+        """The output called `name`, or None."""
+        for field in self.outputs:
+            if field.name == name:
+                return field
+        return None
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """Class labels in the order of `probability`'s columns; None for anything but a classifier."""
+        field = self.output("probability") or self.output("prediction")
+        return None if field is None else field.levels

@@ -1,0 +1,127 @@
+"""What a target is: Spec, Gap, Artifact, Engine, Step, and the Target protocol that a module satisfies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from anyport.bundle import Bundle, Form, Tolerance
+from anyport.predictor import Predictor
+
+Kind = Literal["runtime", "server", "function", "database", "stream", "batch", "device", "repository"]
+Proof = Literal["live", "native", "emulated", "stand-in", "layout"]
+PROOFS: tuple[Proof, ...] = ("live", "native", "emulated", "stand-in", "layout")
+"""Strongest first."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something a target cannot do yet, as data: the refusal, the strict xfail and the docs read this."""
+
+    why: str
+    until: Literal["we do it", "they do it", "never"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A target's facts."""
+
+    name: str
+    title: str
+    kind: Kind
+    takes: tuple[Form, ...]
+    extra: str = ""
+    """The extra of `pip install 'anyport[…]'` that it needs; "" for none."""
+    programs: tuple[str, ...] = ()
+    """Programs it needs on PATH to run its engine."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    tolerance: Tolerance | None = None
+    """Where the engine itself is less precise than the bundle's own tolerance."""
+    gaps: Mapping[str, Gap] = field(default_factory=dict)
+    """Keyed by case name or model trait."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a bundle cannot go to a target, and what would change that."""
+
+    why: str
+    fix: str = ""
+
+
+class NoOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Options (or Live) of a target that has none."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `build` wrote: a folder holding anyport.json, the bundle and the target's own files."""
+
+    target: str
+    path: Path
+    form: Form
+    digest: str
+    """Of the bundle inside."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What answered, in its own words; the proof level is computed from this."""
+
+    name: str
+    version: str
+    process: str
+    """'this process', 'pid 4711: anyport serve …', 'https://…'."""
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class Running:
+    """An artefact in its engine, ready to answer."""
+
+    predictor: Predictor
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program and its arguments."""
+
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a deployment plan."""
+
+    why: str
+    do: Command
+    undo: Command | None = None
+
+
+class Target(Protocol):
+    """A module under anyport.targets, or one named by the entry point group `anyport.targets`."""
+
+    SPEC: Spec
+    Options: type[Any]
+    Live: type[Any]
+
+    def fits(self, bundle: Bundle, options: Any) -> Reason | None:
+        """Why this bundle cannot go there, before any work; None if it can."""
+
+    def build(self, bundle: Bundle, out: Path, options: Any) -> Artifact:
+        """Write the artefact into the empty folder `out`. Same bundle and options, same bytes."""
+
+    def run(self, artifact: Artifact) -> AbstractContextManager[Running]:
+        """The artefact in its engine on this machine."""
+
+    def connect(self, artifact: Artifact, live: Any) -> AbstractContextManager[Running]:
+        """The user's own running endpoint."""
+
+    def plan(self, artifact: Artifact, options: Any, live: Any) -> Sequence[Step]:
+        """What deploying it means, step by step."""
