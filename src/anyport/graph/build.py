@@ -23,6 +23,8 @@ class Builder:
         self.initializers: dict[str, Any] = {}
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
+        self.trees: list[tuple[Any, list[int] | None]] = []
+        """Every tree table emitted, and the encoder slots its features are (None: not the encoder's own)."""
         self._count = 0
 
     def name(self, hint: str) -> str:

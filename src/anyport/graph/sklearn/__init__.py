@@ -32,6 +32,10 @@ class Features(Protocol):
     def select(self, indices: list[int]) -> Features:
         """Some of the features, in the order given."""
 
+    def slots(self) -> list[int] | None:
+        """The encoder slots these features are, in order, when they are the encoder's own output untouched
+        (so that a tree's threshold can be folded back to the raw column); else None."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -49,6 +53,9 @@ class Tensor:
             return self
         index = self.b.constant(indices, "int64")
         return Tensor(self.b, self.b.add("Gather", [self.value, index], axis=1), len(indices))
+
+    def slots(self) -> list[int] | None:
+        return None
 
 
 @dataclass(frozen=True)
