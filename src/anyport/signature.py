@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+from anyport.batch import Batch, Column, Refusal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Dtype = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -75,6 +82,8 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         if self.closed and self.levels is not None:
             shown = ", ".join(repr(v) for v in self.levels[:8])
             text = f"one of {shown}" + (", …" if len(self.levels) > 8 else "")
+        if self.low is not None or self.high is not None:
+            text += f" from {self.low if self.low is not None else '-∞'} to {self.high if self.high is not None else '∞'}"
         return f"{text} or missing" if self.nullable else text
 
 
@@ -104,3 +113,64 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """Class labels in the order of `probability`'s columns; None for anything but a classifier."""
         field = self.output("probability") or self.output("prediction")
         return None if field is None else field.levels
+
+
+def refusals(batch: Batch, signature: Signature) -> dict[int, tuple[Refusal, ...]]:
+    """Which rows the original would not answer, by the Fields' rules; vectorised. {} is the usual answer."""
+    found: dict[int, list[Refusal]] = {}
+    for field in signature.inputs:
+        column = batch[field.name]
+        for wrong, got in broken(field, column):
+            for row in wrong.nonzero()[0].tolist():
+                found.setdefault(row, []).append(Refusal(field.name, field.says(), got(row)))
+    return {row: tuple(found[row]) for row in sorted(found)}
+
+
+def broken(field: Field, column: Column) -> Iterator[tuple[NDArray[np.bool_], Callable[[int], str]]]:
+    """Each rule of the Field that some row breaks: a mask, and what came in a given row."""
+    import numpy as np
+
+    if not field.nullable:
+        missing = column.missing()
+        if missing.any():
+            yield missing, lambda row: "a missing value"
+    values = column.values
+    if field.is_float or field.is_int:
+        shown = _shown(column)
+        if field.is_float and not field.infinite:
+            wrong = _rows(np.isinf(values))
+            if wrong.any():
+                yield wrong, shown
+        with np.errstate(invalid="ignore"):
+            outside = np.zeros(len(values), bool)
+            if field.low is not None:
+                outside |= _rows((values < field.low) & (np.isfinite(values) if field.is_float else True))
+            if field.high is not None:
+                outside |= _rows((values > field.high) & (np.isfinite(values) if field.is_float else True))
+        if column.valid is not None:
+            outside &= column.valid
+        if outside.any():
+            yield outside, shown
+    elif field.is_text and field.closed:
+        known = set(field.levels or ())
+        if column.dictionary is not None:
+            bad_codes = np.array([v not in known for v in column.dictionary.tolist()], bool)
+            wrong = bad_codes[values] if len(bad_codes) else np.zeros(len(values), bool)
+        else:
+            wrong = np.fromiter((v not in known for v in values.tolist()), bool, len(values))
+        if column.valid is not None:
+            wrong &= column.valid
+        if wrong.any():
+            yield wrong, _shown(column)
+
+
+def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return mask.reshape(len(mask), -1).any(axis=1) if mask.ndim > 1 else mask
+
+
+def _shown(column: Column) -> Callable[[int], str]:
+    def shown(row: int) -> str:
+        value = column.values[row] if column.dictionary is None else column.dictionary[column.values[row]]
+        return repr(value.tolist() if hasattr(value, "tolist") else value)[:80]
+
+    return shown
