@@ -25,7 +25,7 @@ def inputs(data: Any, hints: Hints) -> tuple[tuple[Field, ...], Container, Any]:
     import numpy as np
 
     if hints.inputs is not None:
-        return hints.inputs, hints.container or "tensors", data
+        return hints.inputs, hints.container or "tensors", data if hints.data is None else hints.data
     root = type(data).__module__.partition(".")[0]
     if root == "polars":
         data = data.to_pandas()

@@ -1,0 +1,42 @@
+"""anyport: one trained model, packed once, running anywhere, and proven to answer the same there as in the notebook.
+
+The whole API: `pack`, `load`, `build`, `check`, `serve`. Importing this module imports nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anyport.bundle import Bundle, Tolerance
+    from anyport.bundle import read as inspect
+    from anyport.check import check
+    from anyport.model import Model, load
+    from anyport.pack import pack
+    from anyport.targets import build
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "Model", "Tolerance", "__version__", "build", "check", "inspect", "load", "pack"]
+
+WHERE = {
+    "Bundle": ("anyport.bundle", "Bundle"),
+    "Model": ("anyport.model", "Model"),
+    "Tolerance": ("anyport.bundle", "Tolerance"),
+    "build": ("anyport.targets", "build"),
+    "check": ("anyport.check", "check"),
+    "inspect": ("anyport.bundle", "read"),
+    "load": ("anyport.model", "load"),
+    "pack": ("anyport.pack", "pack"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in WHERE:
+        raise AttributeError(f"module 'anyport' has no attribute {name!r}")
+    module, attribute = WHERE[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

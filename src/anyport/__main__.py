@@ -1,0 +1,7 @@
+"""python -m anyport."""
+
+import sys
+
+from anyport.cli import main
+
+sys.exit(main())

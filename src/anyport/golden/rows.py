@@ -1,0 +1,236 @@
+"""Making golden rows: typical ones, and those on which deployments go wrong."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anyport.batch import Batch, Column, Outcome, concat, rows, take
+from anyport.frameworks import Original
+from anyport.golden.ask import answer, single
+from anyport.golden.compare import unlike
+from anyport.golden.rules import unknown_level
+from anyport.golden.synth import synthesise
+from anyport.signature import Field, Signature, refusals
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_ROWS = 2000
+MOST_BYTES = 8 << 20
+SECONDS = 12.0
+"""For asking the original row by row; fewer rows are kept of a slow model, at least LEAST_ROWS."""
+LEAST_ROWS = 60
+UNICODE = ("žluťoučký kůň", "日本語", "🙂", "a'b\"c\\d,e;f\tg", " padded ", "İstanbul", "0012")
+"""Strings that encodings, quoting, trimming or case folding spoil."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs, the original's answers to each asked alone, and why each row is there."""
+
+    inputs: Batch
+    outcome: Outcome
+    why: tuple[str, ...]
+    noise: float
+    """Largest difference between the original's answer to a row alone and in a batch."""
+    excluded: tuple[int, ...]
+    """Rows whose label the original itself changes between alone and batch."""
+    unexplained: int = 0
+    """Rows that the original refused though no column rule says so."""
+
+
+def make(
+    original: Original, boundaries: Mapping[str, NDArray[Any]], *, seed: int = 0, limit: int = MOST_ROWS, real: bool = False
+) -> Golden:
+    """Golden rows of the original, deterministic in its data and `seed`. With `real`, typical rows are the user's own."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    fields = original.signature.inputs
+    size = budget(original, limit, rng)
+    parts: list[tuple[str, dict[str, Column]]] = []
+    parts += special(original, rng, room=size // 3)
+    on_split = edges(original, boundaries, rng)
+    if on_split is not None:
+        keep = rng.permutation(rows(on_split))[: size // 3]
+        parts.append(("boundary", take(on_split, np.sort(keep))))
+    left = max(size - sum(rows(b) for _, b in parts), size // 4)
+    if real:
+        n = rows(original.data)
+        parts.insert(0, ("typical", take(original.data, np.sort(rng.permutation(n)[:left]))))
+    else:
+        parts.insert(0, ("typical", synthesise(original.data, fields, left, rng)))
+    inputs = concat([b for _, b in parts])
+    why = tuple(w for w, b in parts for _ in range(rows(b)))
+    return settle(original, inputs, why)
+
+
+def settle(original: Original, inputs: Batch, why: tuple[str, ...]) -> Golden:
+    """Ask every row alone and in batch; drop rows that the rules refuse though the original answers."""
+    import numpy as np
+
+    alone = single(original, inputs)
+    ruled = refusals(inputs, original.signature)
+    odd = set(ruled) - set(alone.refused)
+    if odd:
+        keep = np.array([r for r in range(rows(inputs)) if r not in odd])
+        return settle(original, take(inputs, keep), tuple(why[r] for r in keep.tolist()))
+    together = answer(original, inputs)
+    noise, contradicted = disagreement(original.signature, alone, together)
+    return Golden(inputs, alone, why, noise, contradicted, len(set(alone.refused) - set(ruled)))
+
+
+def disagreement(signature: Signature, alone: Outcome, together: Outcome) -> tuple[float, tuple[int, ...]]:
+    """How far two outcomes of the same rows are apart, and the rows whose labels differ."""
+    import numpy as np
+
+    from anyport.bundle import Tolerance
+
+    noise = 0.0
+    rows_apart: set[int] = set()
+    both = [r for r in range(max((len(c) for c in alone.outputs.values()), default=0))
+            if r not in alone.refused and r not in together.refused]  # fmt: skip
+    for field in signature.outputs:
+        a, b = take(alone.outputs, both)[field.name], take(together.outputs, both)[field.name]
+        bad, distance = unlike(a, b, field, Tolerance(0.0, 0.0))
+        if field.dtype == "string" or (field.levels is not None and field.name.startswith("prediction")):
+            rows_apart |= {both[i] for i in np.flatnonzero(bad).tolist()}
+        else:
+            noise = max(noise, float(distance.max(initial=0.0)))
+    return noise, tuple(sorted(rows_apart))
+
+
+def budget(original: Original, limit: int, rng: np.random.Generator) -> int:
+    """How many golden rows: by the model's own speed, the bytes of a row, and `limit`."""
+    few = synthesise(original.data, original.signature.inputs, 3, rng)
+    start = time.perf_counter()
+    single(original, few)
+    each = (time.perf_counter() - start) / 3
+    size = sum(f.width * 8 for f in (*original.signature.inputs, *original.signature.outputs))
+    quick = 2 ** int(math.log2(max(SECONDS / max(each, 1e-6), 1)))
+    return int(max(min(limit, quick, MOST_BYTES // max(size, 1)), min(LEAST_ROWS, max(MOST_BYTES // max(size, 1), 4))))
+
+
+def special(original: Original, rng: np.random.Generator, *, room: int) -> list[tuple[str, dict[str, Column]]]:
+    """Rows with one column changed: missing, unseen, extreme, unicode; and those that the rules refuse."""
+    fields = [f for f in original.signature.inputs if not f.shape]
+    changes: list[tuple[str, Field, Any]] = []
+    for field in fields:
+        changes += [(why, field, value) for why, value in odd_values(original.data[field.name], field)]
+    if len(changes) > room:
+        by_why: dict[str, list[tuple[str, Field, Any]]] = {}
+        for change in changes:
+            by_why.setdefault(change[0], []).append(change)
+        share = max(room // len(by_why), 1)
+        changes = [c for group in by_why.values() for c in sample(group, share, rng)]
+    if not changes:
+        return []
+    base = synthesise(original.data, original.signature.inputs, len(changes), rng)
+    for name in base:
+        base[name] = base[name].plain()
+    for row, (_, field, value) in enumerate(changes):
+        base[field.name] = put(base[field.name], field, row, value)
+    groups: list[tuple[str, dict[str, Column]]] = []
+    for why in dict.fromkeys(c[0] for c in changes):
+        index = [i for i, c in enumerate(changes) if c[0] == why]
+        groups.append((why, take(base, index)))
+    return groups
+
+
+def sample(group: list[Any], n: int, rng: np.random.Generator) -> list[Any]:
+    """n of the group, in its order."""
+    keep = sorted(rng.permutation(len(group))[:n].tolist())
+    return [group[i] for i in keep]
+
+
+def odd_values(data: Column, field: Field) -> list[tuple[str, Any]]:
+    """Values of one column on which deployments go wrong, each with its reason. None is missing."""
+    import numpy as np
+
+    odd: list[tuple[str, Any]] = [("missing" if field.nullable else "refused", None)]
+    if field.is_float or field.is_int:
+        present = data.values[~data.missing()]
+        finite = present[np.isfinite(present)] if field.is_float else present
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+        spread = (high - low) or 1.0
+        reach = [low, high, low - spread, high + spread, 0.0]
+        if field.is_int:
+            limits = np.iinfo(field.dtype)
+            numbers: list[Any] = [int(min(max(v, limits.min), limits.max)) for v in reach]
+        else:
+            numbers = [*reach, -0.0, 5e-324, 1e-30]
+            numbers += [field.high if field.high is not None else 1e300, field.low if field.low is not None else -1e300]
+            if field.dtype != "float64":
+                numbers = [v for v in numbers if abs(v) <= np.finfo(field.dtype).max]
+            odd += [("extreme" if field.infinite else "refused", v) for v in (np.inf, -np.inf)]
+            odd += [("refused", np.nextafter(v, v * np.inf)) for v in (field.high, field.low) if v is not None]
+        inside = [v for v in numbers if (field.low is None or v >= field.low) and (field.high is None or v <= field.high)]
+        odd += [("extreme", v) for v in inside]
+    elif field.is_text:
+        odd.append(("refused" if field.closed else "unseen", unknown_level(field)))
+        if field.dtype == "string" and not field.closed:
+            odd += [("unicode", v) for v in (*UNICODE, "")]
+        odd += [("level", v) for v in (field.levels or ())[:50]] if field.dtype == "category" or field.closed else []
+    elif field.dtype == "bool":
+        odd += [("level", True), ("level", False)]
+    return odd
+
+
+def put(column: Column, field: Field, row: int, value: Any) -> Column:
+    """The column with one value changed; None is missing."""
+    import numpy as np
+
+    values = column.values.copy()
+    valid = np.ones(len(values), bool) if column.valid is None else column.valid.copy()
+    if value is None:
+        values[row] = np.nan if field.is_float else (np.datetime64("NaT") if field.dtype == "datetime" else (
+            None if field.is_text else 0))  # fmt: skip
+        valid[row] = False
+    else:
+        values[row] = value
+        valid[row] = True
+    keep = None if field.is_float or field.dtype == "datetime" or valid.all() else valid
+    return Column(values, keep)
+
+
+def edges(original: Original, boundaries: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, Column] | None:
+    """Three rows for every split of every column: the largest value that goes left, one step below, one step above."""
+    import numpy as np
+
+    parts = []
+    for field in original.signature.inputs:
+        found = boundaries.get(field.name)
+        if found is None or len(found) == 0 or field.shape or not (field.is_float or field.is_int):
+            continue
+        values = around(np.unique(np.asarray(found, np.float64)), field)
+        if len(values) == 0:
+            continue
+        batch = synthesise(original.data, original.signature.inputs, len(values), rng)
+        batch[field.name] = Column(values)
+        parts.append(batch)
+    return concat(parts) if parts else None
+
+
+def around(splits: NDArray[Any], field: Field) -> NDArray[Any]:
+    """Each split and one step of the field's own dtype either side, inside the field's bounds."""
+    import numpy as np
+
+    if field.is_int:
+        limits = np.iinfo(field.dtype)
+        near = np.floor(splits[np.abs(splits) < 2**53])
+        values = np.unique(np.concatenate([near - 1, near, near + 1]))
+        values = values[(values >= limits.min) & (values <= limits.max)]
+    else:
+        with np.errstate(over="ignore"):
+            here = splits.astype(field.dtype)
+        step = np.dtype(field.dtype).type
+        values = np.concatenate([np.nextafter(here, step(-np.inf)), here, np.nextafter(here, step(np.inf))])
+        values = values[np.isfinite(values)]
+    low = -np.inf if field.low is None else field.low
+    high = np.inf if field.high is None else field.high
+    return values[(values >= low) & (values <= high)].astype(field.dtype)
