@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from anyport.batch import Batch, Column, Refusal
+from anyport.errors import BadData
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,11 +120,23 @@ def refusals(batch: Batch, signature: Signature) -> dict[int, tuple[Refusal, ...
     """Which rows the original would not answer, by the Fields' rules; vectorised. {} is the usual answer."""
     found: dict[int, list[Refusal]] = {}
     for field in signature.inputs:
-        column = batch[field.name]
+        column = batch.get(field.name)
+        if column is None:
+            raise BadData(f"missing column {field.name!r}", fix=f"columns given: {', '.join(batch) or 'none'}")
+        if not holds(column, field):
+            raise BadData(f"column {field.name!r}: expected {field.says()}, got {column.values.dtype}")
         for wrong, got in broken(field, column):
             for row in wrong.nonzero()[0].tolist():
                 found.setdefault(row, []).append(Refusal(field.name, field.says(), got(row)))
     return {row: tuple(found[row]) for row in sorted(found)}
+
+
+def holds(column: Column, field: Field) -> bool:
+    """Whether a column's array is of its field's kind (text as objects or a dictionary, numbers as numbers)."""
+    kind = column.values.dtype.kind
+    if field.is_text:
+        return kind == "O" or column.dictionary is not None
+    return kind == ("M" if field.dtype == "datetime" else {"b": "b", "i": "i", "u": "u", "f": "f"}[field.dtype[0]])
 
 
 def broken(field: Field, column: Column) -> Iterator[tuple[NDArray[np.bool_], Callable[[int], str]]]:

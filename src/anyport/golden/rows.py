@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 2000
 MOST_BYTES = 8 << 20
-SECONDS = 12.0
-"""For asking the original row by row; fewer rows are kept of a slow model, at least LEAST_ROWS."""
+SECONDS = 4.0
+"""For asking the original row by row; of a slow model fewer rows are asked alone, at least LEAST_ROWS."""
 LEAST_ROWS = 60
 UNICODE = ("žluťoučký kůň", "日本語", "🙂", "a'b\"c\\d,e;f\tg", " padded ", "İstanbul", "0012")
 """Strings that encodings, quoting, trimming or case folding spoil."""
@@ -52,9 +52,9 @@ def make(
 
     rng = np.random.default_rng(seed)
     fields = original.signature.inputs
-    size = budget(original, limit, rng)
+    size, asked = budget(original, limit, rng)
     parts: list[tuple[str, dict[str, Column]]] = []
-    parts += special(original, rng, room=size // 3)
+    parts += special(original, rng, room=min(size // 3, asked))
     on_split = edges(original, boundaries, rng)
     if on_split is not None:
         keep = rng.permutation(rows(on_split))[: size // 3]
@@ -67,22 +67,49 @@ def make(
         parts.insert(0, ("typical", synthesise(original.data, fields, left, rng)))
     inputs = concat([b for _, b in parts])
     why = tuple(w for w, b in parts for _ in range(rows(b)))
-    return settle(original, inputs, why)
+    return settle(original, inputs, why, asked=asked)
 
 
-def settle(original: Original, inputs: Batch, why: tuple[str, ...]) -> Golden:
-    """Ask every row alone and in batch; drop rows that the rules refuse though the original answers."""
+def settle(original: Original, inputs: Batch, why: tuple[str, ...], *, asked: int) -> Golden:
+    """Ask the rows in a batch, and alone: the special ones first, then as many others as `asked` allows.
+
+    What a row alone is answered counts; rows that the rules refuse though the original answers are dropped.
+    """
     import numpy as np
 
-    alone = single(original, inputs)
-    ruled = refusals(inputs, original.signature)
-    odd = set(ruled) - set(alone.refused)
-    if odd:
-        keep = np.array([r for r in range(rows(inputs)) if r not in odd])
-        return settle(original, take(inputs, keep), tuple(why[r] for r in keep.tolist()))
     together = answer(original, inputs)
-    noise, contradicted = disagreement(original.signature, alone, together)
-    return Golden(inputs, alone, why, noise, contradicted, len(set(alone.refused) - set(ruled)))
+    plain = [r for r, w in enumerate(why) if w in ("typical", "boundary")]
+    some = set(plain[:: max(len(plain) // max(asked, 1), 1)][:asked])
+    index = [r for r, w in enumerate(why) if r in some or w not in ("typical", "boundary") or r in together.refused]
+    alone = single(original, take(inputs, index))
+    ruled = refusals(inputs, original.signature)
+    refused = {index[i] for i in alone.refused}
+    odd = (set(ruled) & set(range(len(why)))) - refused
+    if odd:
+        keep = np.array([r for r in range(len(why)) if r not in odd])
+        return settle(original, take(inputs, keep), tuple(why[r] for r in keep.tolist()), asked=asked)
+    asked_alone = Outcome(take(together.outputs, index), {i: together.refused[r] for i, r in enumerate(index) if r in together.refused})
+    noise, apart = disagreement(original.signature, alone, asked_alone)
+    outcome = merged(together, alone, index)
+    unexplained = len(refused - set(ruled))
+    return Golden(inputs, outcome, why, noise, tuple(index[i] for i in apart), unexplained)
+
+
+def merged(together: Outcome, alone: Outcome, index: list[int]) -> Outcome:
+    """The batch's answers, replaced at `index` by those of each row alone."""
+    import numpy as np
+
+    outputs = {}
+    n = max((len(c) for c in together.outputs.values()), default=0)
+    for name, column in together.outputs.items():
+        values, valid = column.values.copy(), np.ones(n, bool) if column.valid is None else column.valid.copy()
+        other = alone.outputs[name]
+        values[index] = other.values
+        valid[index] = True if other.valid is None else other.valid
+        outputs[name] = Column(values, None if valid.all() else valid)
+    kept = {row: why for row, why in together.refused.items() if row not in set(index)}
+    refused = {**kept, **{index[i]: why for i, why in alone.refused.items()}}
+    return Outcome(outputs, dict(sorted(refused.items())))
 
 
 def disagreement(signature: Signature, alone: Outcome, together: Outcome) -> tuple[float, tuple[int, ...]]:
@@ -105,15 +132,17 @@ def disagreement(signature: Signature, alone: Outcome, together: Outcome) -> tup
     return noise, tuple(sorted(rows_apart))
 
 
-def budget(original: Original, limit: int, rng: np.random.Generator) -> int:
-    """How many golden rows: by the model's own speed, the bytes of a row, and `limit`."""
+def budget(original: Original, limit: int, rng: np.random.Generator) -> tuple[int, int]:
+    """How many golden rows (by the bytes of a row and `limit`), and how many may be asked alone (by the
+    model's speed, in powers of two so that a busy machine gives the same bundle)."""
     few = synthesise(original.data, original.signature.inputs, 3, rng)
     start = time.perf_counter()
     single(original, few)
     each = (time.perf_counter() - start) / 3
     size = sum(f.width * 8 for f in (*original.signature.inputs, *original.signature.outputs))
+    fits = max(min(limit, MOST_BYTES // max(size, 1)), 4)
     quick = 2 ** int(math.log2(max(SECONDS / max(each, 1e-6), 1)))
-    return int(max(min(limit, quick, MOST_BYTES // max(size, 1)), min(LEAST_ROWS, max(MOST_BYTES // max(size, 1), 4))))
+    return fits, max(min(fits, quick), min(fits, LEAST_ROWS))
 
 
 def special(original: Original, rng: np.random.Generator, *, room: int) -> list[tuple[str, dict[str, Column]]]:

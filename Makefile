@@ -1,0 +1,48 @@
+# Every target makes .venv by itself; nothing needs to be installed before but Python 3.11+ and make.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo serve test test-slow endurance check lint types docs bench clean envs
+
+$(READY): pyproject.toml uv.lock
+	@test -x $(BIN)/uv || ($(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION))
+	@$(BIN)/uv sync -q --locked --inexact
+	@touch $@
+
+demo: $(READY)          ## train, pack, check, predict and serve on real data
+	$(BIN)/python examples/penguins/demo.py
+
+serve: $(READY)         ## the demo, with the server kept running
+	$(BIN)/python examples/penguins/demo.py --serve
+
+test: check             ## linters, types and the default suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(READY)         ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready
+
+.envs/%/.ready: envs/%.txt $(READY)
+	@$(BIN)/uv venv -q --clear .envs/$*
+	@$(BIN)/uv pip install -q --python .envs/$*/bin/python -r envs/$*.txt -e .
+	@touch $@
+
+test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own, and the slow tests
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests
+	.envs/torch/bin/python -m pytest -m slow tests/slow/test_framework_torch.py
+	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py
+	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
+
+docs: $(READY)          ## regenerate the generated parts of README and docs
+	$(BIN)/python docs/generate.py
+
+bench: $(READY)         ## every benchmark; writes benchmarks/results and docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .envs build dist
