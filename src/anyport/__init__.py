@@ -1,19 +1,21 @@
 """anyport: one trained model, packed once, running anywhere, and proven to answer the same there as in the notebook.
 
-The whole API: `pack`, `load`, `build`, `check`, `serve`. Importing this module imports nothing else.
+The whole API: `pack`, `inspect`, `load`, `build`, `check`. Importing this module imports nothing else.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anyport.bundle import Bundle, Tolerance
     from anyport.bundle import read as inspect
-    from anyport.check import check
+    from anyport.conformance import check
     from anyport.model import Model, load
-    from anyport.pack import pack
+    from anyport.packing import pack
     from anyport.targets import build
 
 __version__ = "0.1.0"
@@ -24,10 +26,10 @@ WHERE = {
     "Model": ("anyport.model", "Model"),
     "Tolerance": ("anyport.bundle", "Tolerance"),
     "build": ("anyport.targets", "build"),
-    "check": ("anyport.check", "check"),
+    "check": ("anyport.conformance", "check"),
     "inspect": ("anyport.bundle", "read"),
     "load": ("anyport.model", "load"),
-    "pack": ("anyport.pack", "pack"),
+    "pack": ("anyport.packing", "pack"),
 }
 
 
@@ -40,3 +42,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """`anyport.pack` and `anyport.check` stay functions once the modules of the same names are imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in WHERE or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

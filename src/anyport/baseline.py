@@ -21,7 +21,9 @@ def make(data: Batch, answers: Outcome, signature: Signature) -> dict[str, Any]:
         "rows": max((len(c) for c in data.values()), default=0),
         "inputs": {f.name: describe(data[f.name], f) for f in signature.inputs if not f.shape},
         "outputs": {
-            f.name: describe(answers.outputs[f.name], f) for f in signature.outputs if not f.shape and f.name in answers.outputs
+            f.name: describe(answers.outputs[f.name], f)
+            for f in signature.outputs
+            if not f.shape and f.name in answers.outputs
         },
     }
 
@@ -36,7 +38,11 @@ def describe(column: Column, field: Field) -> dict[str, Any]:
         values = [v for v in column.plain().values.tolist() if v is not None]
         counted = Counter(values)
         total = max(len(values), 1)
-        keep = {str(v): c / total for v, c in sorted(counted.items(), key=lambda i: (-i[1], str(i[0])))[:200] if c >= FREQUENT}
+        keep = {
+            str(v): c / total
+            for v, c in sorted(counted.items(), key=lambda i: (-i[1], str(i[0])))[:200]
+            if c >= FREQUENT
+        }
         return {"missing": rate, "levels": keep, "other": max(0.0, round(1.0 - sum(keep.values()), 12))}
     present = column.values[~missing]
     if field.dtype == "datetime":

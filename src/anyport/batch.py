@@ -57,9 +57,11 @@ class Column:
         kind = self.values.dtype.kind
         if kind == "f":
             nan = np.isnan(self.values)
-            return nan.reshape(len(nan), -1).any(axis=1) if nan.ndim > 1 else nan
+            flat: NDArray[np.bool_] = nan.any(axis=tuple(range(1, nan.ndim))) if nan.ndim > 1 else nan
+            return flat
         if kind == "M":
-            return np.isnat(self.values)
+            nat: NDArray[np.bool_] = np.isnat(self.values)
+            return nat
         return np.zeros(len(self.values), bool)
 
 

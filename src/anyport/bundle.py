@@ -169,7 +169,9 @@ def writing(target: Path) -> Iterator[Path]:
 def seal(folder: Path, manifest: Manifest) -> str:
     """Write bundle.json over the members present in `folder`; gives the digest. Same members, same bytes."""
     files = {name: sha256(folder / name) for name in members(folder) if name not in OUTSIDE}
-    data = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(manifest, files=files), order="deterministic"))
+    data = msgspec.json.format(
+        msgspec.json.encode(msgspec.structs.replace(manifest, files=files), order="deterministic")
+    )
     (folder / "bundle.json").write_bytes(data + b"\n")
     return hashlib.sha256(data + b"\n").hexdigest()
 
@@ -209,5 +211,7 @@ def read(path: Path | str) -> Bundle:
             raise BadBundle(f"{path}: {name} is missing")
         found = sha256(path / name)
         if found != expected:
-            raise BadBundle(f"{path}: {name} was changed after packing (sha256 {found[:12]}…, expected {expected[:12]}…)")
+            raise BadBundle(
+                f"{path}: {name} was changed after packing (sha256 {found[:12]}…, expected {expected[:12]}…)"
+            )
     return Bundle(path, manifest, hashlib.sha256(data).hexdigest())

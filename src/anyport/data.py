@@ -22,7 +22,8 @@ def read(source: Any, *, label: str | None, hints: Hints) -> Any:
     """
     data = read_file(Path(source), hints) if isinstance(source, str | Path) else source
     if label is not None:
-        names = list(getattr(data, "columns", []) or (data if isinstance(data, dict) else []))
+        # pyarrow calls them column_names; its `columns` are the arrays themselves
+        names = list(data if isinstance(data, dict) else getattr(data, "column_names", getattr(data, "columns", ())))
         if label not in names:
             raise BadData(f"--label {label}: the data has no such column", fix=f"columns: {', '.join(map(str, names))}")
         if isinstance(data, dict):

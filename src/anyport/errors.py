@@ -1,14 +1,14 @@
 """Every error anyport raises on purpose; each knows its exit code and what to type next.
 
-    AnyportError            exit 70   our bug
-    ├── Mistake             exit 2    the caller's: bad file, bad data, bad option
-    │   ├── BadData                   rows or columns that do not fit the signature
-    │   ├── BadBundle                 a bundle that is damaged, hostile or too new
-    │   └── Untrusted                 reading this needs the caller's consent
-    ├── Missing             exit 3    a library, program or engine is not installed
-    │   └── Offline                   a registry could not be reached
-    ├── Impossible          exit 4    cannot be done for this model, with the reason
-    └── ParityFailed        exit 5    the artefact answers differently from the original
+AnyportError            exit 70   our bug
+├── Mistake             exit 2    the caller's: bad file, bad data, bad option
+│   ├── BadData                   rows or columns that do not fit the signature
+│   ├── BadBundle                 a bundle that is damaged, hostile or too new
+│   └── Untrusted                 reading this needs the caller's consent
+├── Missing             exit 3    a library, program or engine is not installed
+│   └── Offline                   a registry could not be reached
+├── Impossible          exit 4    cannot be done for this model, with the reason
+└── ParityFailed        exit 5    the artefact answers differently from the original
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from anyport.ingest import is_missing, meant
 from anyport.signature import Container, Dtype, Field
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from anyport.frameworks import Hints
@@ -27,9 +26,7 @@ def inputs(data: Any, hints: Hints) -> tuple[tuple[Field, ...], Container, Any]:
     if hints.inputs is not None:
         return hints.inputs, hints.container or "tensors", data if hints.data is None else hints.data
     root = type(data).__module__.partition(".")[0]
-    if root == "polars":
-        data = data.to_pandas()
-    elif root == "pyarrow":
+    if root in ("polars", "pyarrow"):
         data = data.to_pandas()
     elif root == "scipy":
         data = data.toarray()
@@ -51,7 +48,9 @@ def inputs(data: Any, hints: Hints) -> tuple[tuple[Field, ...], Container, Any]:
     if array.dtype.kind in "OU" and array.ndim == 1:
         return (text_field(),), "list", array.tolist()
     if array.ndim == 1:
-        raise BadData(f"the data has one axis (shape {array.shape}); rows of columns are needed", fix="X.reshape(-1, 1)")
+        raise BadData(
+            f"the data has one axis (shape {array.shape}); rows of columns are needed", fix="X.reshape(-1, 1)"
+        )
     if array.ndim > 2:
         return (tensor((hints.columns or ("x",))[0], array),), "tensors", {(hints.columns or ("x",))[0]: array}
     if hints.columns is not None and len(hints.columns) == array.shape[1] and hints.container == "dataframe":

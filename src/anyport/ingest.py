@@ -12,7 +12,6 @@ from anyport.errors import BadData, need
 from anyport.signature import Field, Signature
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Refused = dict[int, tuple[Refusal, ...]]
@@ -74,7 +73,9 @@ def raw_columns(data: Any, fields: Sequence[Field]) -> Mapping[str, Any]:
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         if all(isinstance(r, Mapping) for r in data):
             return record_columns(data, fields)
-        if len(fields) == 1 and not (data and isinstance(data[0], Sequence | np.ndarray) and not isinstance(data[0], str)):
+        if len(fields) == 1 and not (
+            data and isinstance(data[0], Sequence | np.ndarray) and not isinstance(data[0], str)
+        ):
             return {fields[0].name: list(data)}
         return array_columns(np.asarray(data), fields)
     raise BadData(
@@ -104,7 +105,9 @@ def array_columns(array: NDArray[Any], fields: Sequence[Field]) -> dict[str, Any
         array = array.reshape(-1, 1)
     names = [f.name for f in fields] or [f"x{i}" for i in range(array.shape[1])]
     if array.ndim != 2 or array.shape[1] != len(names):
-        raise BadData(f"an array of shape {array.shape} does not fit {len(names)} columns", fix=f"pass (rows, {len(names)})")
+        raise BadData(
+            f"an array of shape {array.shape} does not fit {len(names)} columns", fix=f"pass (rows, {len(names)})"
+        )
     return {name: array[:, i] for i, name in enumerate(names)}
 
 
@@ -164,6 +167,15 @@ def numpy_column(values: Any, field: Field) -> Column | None:
         valid = codes >= 0
         return Column(np.where(valid, codes, 0).astype(np.int32), None if valid.all() else valid, dictionary)
     dtype = getattr(values, "dtype", None)
+    if field.dtype == "string" and hasattr(values, "iloc"):
+        codes, uniques = need("pandas").factorize(values)
+        levels = np.empty(len(uniques), object)
+        levels[:] = list(uniques)
+        if not all(type(v) is str for v in levels.tolist()):
+            return None
+        valid = codes >= 0
+        good = bool(valid.all())
+        return Column(np.where(valid, codes, 0).astype(np.int32), None if good else valid, levels)
     if not isinstance(dtype, np.dtype):
         return None
     array = np.asarray(values)
@@ -281,7 +293,7 @@ def datetime_column(items: Sequence[Any], field: Field, refused: dict[int, list[
                 value = dt.datetime(value.year, value.month, value.day)
             if isinstance(value, dt.datetime):
                 if value.tzinfo is not None:
-                    value = value.astimezone(dt.timezone.utc).replace(tzinfo=None)
+                    value = value.astimezone(dt.UTC).replace(tzinfo=None)
                 out[row] = np.datetime64(value, "us")
                 continue
             if isinstance(value, np.datetime64):
@@ -393,7 +405,7 @@ def native_series(column: Column, field: Field, pandas: Any) -> Any:
     if field.dtype == "category":
         values = column.plain().values
         known = list(field.levels or ())
-        new = sorted({v for v in values[~missing].tolist()} - set(known), key=str)
+        new = sorted(set(values[~missing].tolist()) - set(known), key=str)
         kind = pandas.CategoricalDtype([*known, *new], ordered=field.ordered)
         return pandas.Series(pandas.Categorical(values.tolist(), dtype=kind))
     if field.dtype == "string":

@@ -71,7 +71,8 @@ def one_row(bundle: Bundle, predictor: Predictor) -> Any:
     count = len(names)
     order = [(f.name, predictor.labels.get(f.name), f) for f in signature.outputs]
     labels = {name: found.tolist() for name, found, _ in order if found is not None}
-    run = predictor.session._sess.run
+    run = predictor.session._sess.run  # skips the wrapper's own checks: 0.7 µs a call
+    outputs = predictor.outputs
     positions = {name: i for i, name in enumerate(predictor.outputs)}
 
     def answer(record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -83,7 +84,7 @@ def one_row(bundle: Bundle, predictor: Predictor) -> Any:
                 return None
         except (KeyError, TypeError):
             return None
-        raw = run(None, {"X": row}, None)
+        raw = run(outputs, {"X": row}, None)
         result: dict[str, Any] = {}
         for name, _, field in order:
             at = positions.get(name)
@@ -121,7 +122,9 @@ def shaped(outcome: Outcome, data: Any, signature: Signature) -> Any:
     if root == "pyarrow":
         import pyarrow
 
-        return pyarrow.table({k: pyarrow.array(v.tolist() if v.dtype == object else v) for k, v in flattened(outcome).items()})
+        return pyarrow.table(
+            {k: pyarrow.array(v.tolist() if v.dtype == object else v) for k, v in flattened(outcome).items()}
+        )
     return {name: c.plain().values for name, c in outcome.outputs.items()}
 
 

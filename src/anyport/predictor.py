@@ -87,10 +87,10 @@ class GraphPredictor:
             elif field.dtype == "string":
                 columns[field.name] = Column(array.reshape(len(array), *field.shape).astype(object))
             else:
-                shaped = array.reshape(len(array), *(a if a is not None else -1 for a in field.shape)) if None not in (
-                    field.shape
-                ) else array  # fmt: skip
-                columns[field.name] = Column(np.ascontiguousarray(shaped, dtype=field.dtype))
+                fixed = [a for a in field.shape if a is not None]
+                if len(fixed) == len(field.shape):
+                    array = array.reshape(len(array), *fixed)
+                columns[field.name] = Column(np.ascontiguousarray(array, dtype=field.dtype))
         return columns
 
 
@@ -113,9 +113,9 @@ def raw_input(column: Column, field: Field) -> NDArray[Any]:
     plain = column.plain()
     values = plain.values
     if field.is_text:
-        missing = plain.missing()
-        values = np.array([MISSING if m else str(v) for v, m in zip(values.ravel().tolist(), missing.repeat(field.width), strict=True)],
-                          dtype=object).reshape(values.shape)  # fmt: skip
+        gone = plain.missing().repeat(field.width)
+        texts = [MISSING if m else str(v) for v, m in zip(values.ravel().tolist(), gone, strict=True)]
+        values = np.array(texts, dtype=object).reshape(values.shape)
     elif field.dtype == "datetime":
         values = values.astype("datetime64[us]").astype(np.int64)
     elif field.nullable and not field.is_float:

@@ -84,7 +84,9 @@ class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             shown = ", ".join(repr(v) for v in self.levels[:8])
             text = f"one of {shown}" + (", …" if len(self.levels) > 8 else "")
         if self.low is not None or self.high is not None:
-            text += f" from {self.low if self.low is not None else '-∞'} to {self.high if self.high is not None else '∞'}"
+            text += (
+                f" from {self.low if self.low is not None else '-∞'} to {self.high if self.high is not None else '∞'}"
+            )
         return f"{text} or missing" if self.nullable else text
 
 
@@ -118,17 +120,24 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 def refusals(batch: Batch, signature: Signature) -> dict[int, tuple[Refusal, ...]]:
     """Which rows the original would not answer, by the Fields' rules; vectorised. {} is the usual answer."""
+    fitting(batch, signature)
     found: dict[int, list[Refusal]] = {}
+    for field in signature.inputs:
+        column = batch[field.name]
+        for wrong, got in broken(field, column):
+            for row in wrong.nonzero()[0].tolist():
+                found.setdefault(row, []).append(Refusal(field.name, field.says(), got(row)))
+    return {row: tuple(found[row]) for row in sorted(found)}
+
+
+def fitting(batch: Batch, signature: Signature) -> None:
+    """BadData unless the batch has every input column, each of its field's kind."""
     for field in signature.inputs:
         column = batch.get(field.name)
         if column is None:
             raise BadData(f"missing column {field.name!r}", fix=f"columns given: {', '.join(batch) or 'none'}")
         if not holds(column, field):
             raise BadData(f"column {field.name!r}: expected {field.says()}, got {column.values.dtype}")
-        for wrong, got in broken(field, column):
-            for row in wrong.nonzero()[0].tolist():
-                found.setdefault(row, []).append(Refusal(field.name, field.says(), got(row)))
-    return {row: tuple(found[row]) for row in sorted(found)}
 
 
 def holds(column: Column, field: Field) -> bool:
@@ -178,7 +187,8 @@ def broken(field: Field, column: Column) -> Iterator[tuple[NDArray[np.bool_], Ca
 
 
 def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask.reshape(len(mask), -1).any(axis=1) if mask.ndim > 1 else mask
+    flat: NDArray[np.bool_] = mask.any(axis=tuple(range(1, mask.ndim))) if mask.ndim > 1 else mask
+    return flat
 
 
 def _shown(column: Column) -> Callable[[int], str]:

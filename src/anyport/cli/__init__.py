@@ -37,7 +37,7 @@ def parser(wanted: str | None = None) -> Parser:
             commands.add_parser(name)
             continue
         module = importlib.import_module(f"anyport.cli.{name}")
-        first, _, example = module.__doc__.partition("\n\n")
+        first, _, example = (module.__doc__ or "").partition("\n\n")
         sub = commands.add_parser(
             name, help=first.partition(": ")[2], description=first.partition(": ")[2], epilog=example.strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
 
     from anyport import targets
     from anyport.bundle import read
-    from anyport.check import check_artifact
+    from anyport.conformance import check_artifact
     from anyport.cli.check import finish
     from anyport.cli.show import emit_json, progress
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anyport.check import Report
+    from anyport.conformance import Report
 
 
 def arguments(sub: ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def arguments(sub: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from anyport.check import check
+    from anyport.conformance import check
     from anyport.cli.build import pairs
     from anyport.cli.show import progress
 
@@ -70,10 +70,17 @@ def text(report: Report) -> str:
         (MARKS[c.verdict][0], c.name, str(c.rows or ""), f"{c.worst:.1g}" if c.rows else "", f"{c.seconds:.2f} s", c.says)
         for c in report.cases
     ]  # fmt: skip
-    lines = [head, table(("", "case", "rows", "worst", "took", "found"), body, colours=[MARKS[c.verdict][1] for c in report.cases])]
+    lines = [
+        head,
+        table(
+            ("", "case", "rows", "worst", "took", "found"), body, colours=[MARKS[c.verdict][1] for c in report.cases]
+        ),
+    ]
     for case in report.cases:
         if case.verdict == "failed" and case.differences:
             lines.append("")
-            rows = [(str(d["row"]), d["output"], str(d["expected"])[:50], str(d["got"])[:50]) for d in case.differences[:10]]
+            rows = [
+                (str(d["row"]), d["output"], str(d["expected"])[:50], str(d["got"])[:50]) for d in case.differences[:10]
+            ]
             lines.append(table((f"{case.name}: row", "output", "expected", "got"), rows))
     return "\n".join(lines)

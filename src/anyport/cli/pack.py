@@ -13,8 +13,12 @@ from anyport.cli import common_trust
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("model", help="pickle, joblib, skops, ONNX, XGBoost, LightGBM, CatBoost, torch, Keras or MLflow file")
-    sub.add_argument("--data", required=True, help="rows that the model was trained on: CSV, Parquet, Arrow, JSON Lines, npy")
+    sub.add_argument(
+        "model", help="pickle, joblib, skops, ONNX, XGBoost, LightGBM, CatBoost, torch, Keras or MLflow file"
+    )
+    sub.add_argument(
+        "--data", required=True, help="rows that the model was trained on: CSV, Parquet, Arrow, JSON Lines, npy"
+    )
     sub.add_argument("--label", metavar="COL", help="the target's column in the data; it is dropped")
     sub.add_argument("--name", help="name of the bundle (default: the file's)")
     sub.add_argument("--version", default="", help="version of the model (default: from the bundle's digest)")
@@ -33,7 +37,7 @@ def run(args: Namespace) -> int:
     from anyport.bundle import Tolerance
     from anyport.cli.inspect import described
     from anyport.cli.show import emit_json, next_line, progress, style
-    from anyport.pack import pack
+    from anyport.packing import pack
 
     if args.golden == "real":
         warning = "rows of your data will be stored in the bundle and in every artefact made from it"
@@ -41,7 +45,9 @@ def run(args: Namespace) -> int:
     tolerance = None
     if args.rtol is not None or args.atol is not None:
         usual = Tolerance()
-        tolerance = Tolerance(rtol=usual.rtol if args.rtol is None else args.rtol, atol=usual.atol if args.atol is None else args.atol)
+        tolerance = Tolerance(
+            rtol=usual.rtol if args.rtol is None else args.rtol, atol=usual.atol if args.atol is None else args.atol
+        )
     say = progress(quiet=args.json)
     bundle = pack(
         args.model, args.data, name=args.name, out=args.out, label=args.label, version=args.version, trust=args.trust,

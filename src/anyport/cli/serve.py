@@ -30,6 +30,6 @@ def run(args: Namespace) -> int:
     serve(
         [Path(b) for b in args.bundles], host=args.host, port=args.port, workers=args.workers,
         api_key_file=Path(args.api_key_file) if args.api_key_file else None, max_body=args.max_body,
-        trust=held(args.trust), json_line=args.json,
+        trust=held(args.trust), json=args.json,
     )  # fmt: skip
     return 0

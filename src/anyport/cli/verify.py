@@ -23,7 +23,9 @@ def run(args: Namespace) -> int:
     bundle = read(args.bundle)
     key = verify(args.bundle, args.key) if args.key else None
     if args.json:
-        emit_json({"bundle": str(args.bundle), "digest": bundle.digest, "members": len(bundle.manifest.files), "key": key})
+        emit_json(
+            {"bundle": str(args.bundle), "digest": bundle.digest, "members": len(bundle.manifest.files), "key": key}
+        )
     else:
         signed = f", signed by key {key}" if key else ", signature not checked"
         print(f"{args.bundle}: {len(bundle.manifest.files)} members, every hash right{signed}")

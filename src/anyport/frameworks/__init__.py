@@ -32,6 +32,8 @@ class Hints:
     """Class labels by output name (`prediction`, or `prediction_0` … of a multi-output classifier)."""
     inputs: tuple[Any, ...] | None = None
     """Whole input Fields, of models that state their tensors (ONNX, SavedModel, TorchScript + example)."""
+    data: Mapping[str, Any] | None = None
+    """The data as arrays by input name, where only the framework can read it (tuples, torch tensors, nested dicts)."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,15 @@ def of_model(model: Any) -> str:
     )
 
 
+def has(path: Path, suffix: str) -> bool:
+    """Whether a file ends so; for a suffix like "/MLmodel", whether the folder holds that file."""
+    return (path / suffix[1:]).is_file() if suffix.startswith("/") else str(path).endswith(suffix)
+
+
 def of_path(path: Path) -> str:
     """The name of the framework that reads a file or folder, by suffix and first bytes."""
     for name in TABLE:
-        if any(str(path).endswith(suffix) for suffix in get(name).SUFFIXES):
+        if any(has(path, suffix) for suffix in get(name).SUFFIXES):
             return name
     known = sorted({s for name in TABLE for s in get(name).SUFFIXES})
     raise Mistake(f"{path}: no framework reads this kind of file", fix=f"use one of: {', '.join(known)}")

@@ -13,11 +13,23 @@ from anyport.ingest import native
 from anyport.predictor import blank
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 CHUNK = 4096
 """Rows asked at a time."""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """The original's native libraries on one thread, where threadpoolctl is installed (scikit-learn brings it):
+    asking row by row, OpenMP's barriers cost 70 ms a call on a busy machine, against 4."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        yield
+        return
+    with threadpool_limits(1):
+        yield
 
 
 def raw(original: Original, inputs: Batch) -> dict[str, NDArray[Any]]:
@@ -100,7 +112,9 @@ def room(array: NDArray[Any], n: int) -> NDArray[Any]:
     return np.zeros((n, *array.shape[1:]), dtype)
 
 
-def outcome(original: Original, found: Mapping[str, NDArray[Any]], refused: dict[int, tuple[Refusal, ...]], n: int) -> Outcome:
+def outcome(
+    original: Original, found: Mapping[str, NDArray[Any]], refused: dict[int, tuple[Refusal, ...]], n: int
+) -> Outcome:
     """Arrays as an Outcome in the signature's dtypes."""
     import numpy as np
 

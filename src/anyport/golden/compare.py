@@ -53,7 +53,13 @@ class Comparison:
 
 
 def compare(
-    expected: Outcome, got: Outcome, signature: Signature, *, tolerance: Tolerance, excluded: Collection[int] = (), show: int = 20
+    expected: Outcome,
+    got: Outcome,
+    signature: Signature,
+    *,
+    tolerance: Tolerance,
+    excluded: Collection[int] = (),
+    show: int = 20,
 ) -> Comparison:
     """Compare `got` with the original's answers. Labels of rows in `excluded` are not compared (the original
     contradicts itself there); `show` limits the differences listed, not those counted."""
@@ -65,7 +71,9 @@ def compare(
     for row in sorted(set(expected.refused) ^ set(got.refused)):
         says = "refused" if row in expected.refused else "an answer"
         reason = next(iter(expected.refused.get(row) or got.refused.get(row) or ()), None)
-        differences.append(Difference(row, "(row)", says, f"{'an answer' if says == 'refused' else 'refused'}: {reason}"))
+        differences.append(
+            Difference(row, "(row)", says, f"{'an answer' if says == 'refused' else 'refused'}: {reason}")
+        )
         wrong[row] = True
     answered = np.array([r not in expected.refused and r not in got.refused for r in range(n)], bool)
     worst, flips = 0.0, 0

@@ -45,7 +45,12 @@ class Golden:
 
 
 def make(
-    original: Original, boundaries: Mapping[str, NDArray[Any]], *, seed: int = 0, limit: int = MOST_ROWS, real: bool = False
+    original: Original,
+    boundaries: Mapping[str, NDArray[Any]],
+    *,
+    seed: int = 0,
+    limit: int = MOST_ROWS,
+    real: bool = False,
 ) -> Golden:
     """Golden rows of the original, deterministic in its data and `seed`. With `real`, typical rows are the user's own."""
     import numpy as np
@@ -88,7 +93,9 @@ def settle(original: Original, inputs: Batch, why: tuple[str, ...], *, asked: in
     if odd:
         keep = np.array([r for r in range(len(why)) if r not in odd])
         return settle(original, take(inputs, keep), tuple(why[r] for r in keep.tolist()), asked=asked)
-    asked_alone = Outcome(take(together.outputs, index), {i: together.refused[r] for i, r in enumerate(index) if r in together.refused})
+    asked_alone = Outcome(
+        take(together.outputs, index), {i: together.refused[r] for i, r in enumerate(index) if r in together.refused}
+    )
     noise, apart = disagreement(original.signature, alone, asked_alone)
     outcome = merged(together, alone, index)
     unexplained = len(refused - set(ruled))
@@ -198,7 +205,9 @@ def odd_values(data: Column, field: Field) -> list[tuple[str, Any]]:
                 numbers = [v for v in numbers if abs(v) <= np.finfo(field.dtype).max]
             odd += [("extreme" if field.infinite else "refused", v) for v in (np.inf, -np.inf)]
             odd += [("refused", np.nextafter(v, v * np.inf)) for v in (field.high, field.low) if v is not None]
-        inside = [v for v in numbers if (field.low is None or v >= field.low) and (field.high is None or v <= field.high)]
+        inside = [
+            v for v in numbers if (field.low is None or v >= field.low) and (field.high is None or v <= field.high)
+        ]
         odd += [("extreme", v) for v in inside]
     elif field.is_text:
         odd.append(("refused" if field.closed else "unseen", unknown_level(field)))
@@ -227,7 +236,9 @@ def put(column: Column, field: Field, row: int, value: Any) -> Column:
     return Column(values, keep)
 
 
-def edges(original: Original, boundaries: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, Column] | None:
+def edges(
+    original: Original, boundaries: Mapping[str, NDArray[Any]], rng: np.random.Generator
+) -> dict[str, Column] | None:
     """Three rows for every split of every column: the largest value that goes left, one step below, one step above."""
     import numpy as np
 

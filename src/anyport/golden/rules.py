@@ -89,7 +89,7 @@ def bounds(takes: Callable[[Any], bool], good: Any, field: Field) -> tuple[float
 
     if field.is_int:
         limits: Any = np.iinfo(field.dtype)
-        ends = (int(limits.min), int(limits.max))
+        ends: tuple[Any, Any] = (int(limits.min), int(limits.max))
     else:
         limits = np.finfo(field.dtype)
         ends = (float(limits.min), float(limits.max))

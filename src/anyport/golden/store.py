@@ -22,10 +22,11 @@ def write(golden: Golden, signature: Signature, path: Path) -> None:
     import numpy as np
 
     arrays: dict[str, NDArray[Any]] = {}
-    for field in signature.inputs:
-        put(arrays, f"in/{field.name}", golden.inputs[field.name], field)
-    for field in signature.outputs:
-        put(arrays, f"out/{field.name}", golden.outcome.outputs[field.name], field)
+    # by number: a column's name may hold anything, a zip member's may not
+    for i, field in enumerate(signature.inputs):
+        put(arrays, f"in{i}", golden.inputs[field.name], field)
+    for i, field in enumerate(signature.outputs):
+        put(arrays, f"out{i}", golden.outcome.outputs[field.name], field)
     facts = {
         "why": list(golden.why), "noise": golden.noise, "excluded": list(golden.excluded),
         "unexplained": golden.unexplained,
@@ -59,7 +60,7 @@ def get(arrays: Any, key: str, field: Field) -> Column:
     """The inverse of `put`."""
     import numpy as np
 
-    valid = arrays[key + "/valid"] if key + "/valid" in arrays else None
+    valid = arrays.get(key + "/valid")
     if field.is_text:
         data, ends = arrays[key + "/text"].tobytes(), arrays[key + "/ends"].tolist()
         values = np.empty(len(ends), object)
@@ -80,11 +81,16 @@ def read(path: Path, signature: Signature) -> Golden:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         facts = msgspec.json.decode(arrays["facts"].tobytes())
-        inputs: Batch = {f.name: get(arrays, f"in/{f.name}", f) for f in signature.inputs}
-        outputs: Batch = {f.name: get(arrays, f"out/{f.name}", f) for f in signature.outputs}
+        inputs: Batch = {f.name: get(arrays, f"in{i}", f) for i, f in enumerate(signature.inputs)}
+        outputs: Batch = {f.name: get(arrays, f"out{i}", f) for i, f in enumerate(signature.outputs)}
     except (KeyError, ValueError, OSError, msgspec.DecodeError) as error:
         raise BadBundle(f"{path} does not hold this bundle's golden rows: {error}") from error
     refused = {int(row): tuple(Refusal(*r) for r in rs) for row, rs in facts["refused"].items()}
     return Golden(
-        inputs, Outcome(outputs, refused), tuple(facts["why"]), facts["noise"], tuple(facts["excluded"]), facts["unexplained"]
+        inputs,
+        Outcome(outputs, refused),
+        tuple(facts["why"]),
+        facts["noise"],
+        tuple(facts["excluded"]),
+        facts["unexplained"],
     )

@@ -59,11 +59,20 @@ class Builder:
             values = [str(v).encode() for v in array.ravel()]
             self.initializers[name] = onnx.helper.make_tensor(name, onnx.TensorProto.STRING, shape, values)
         else:
-            self.initializers[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+            # not ascontiguousarray: it makes scalars one-dimensional
+            self.initializers[name] = onnx.numpy_helper.from_array(np.require(array, requirements="C"), name)
         return name
 
     def add(
-        self, op: str, inputs: Sequence[str], /, *, outputs: int = 1, domain: str = "", hint: str = "", **attributes: Any
+        self,
+        op: str,
+        inputs: Sequence[str],
+        /,
+        *,
+        outputs: int = 1,
+        domain: str = "",
+        hint: str = "",
+        **attributes: Any,
     ) -> str:
         """Add a node with one output and give its name. For more outputs see `add_many`."""
         return self.add_many(op, inputs, outputs=outputs, domain=domain, hint=hint, **attributes)[0]
@@ -74,7 +83,9 @@ class Builder:
         """Add a node with several outputs and give their names. Attributes become plain Python values:
         protobuf 7.34+ refuses numpy scalars and bools among ints (onnx/ir-py#175)."""
         names = [self.name(hint or op.lower()) for _ in range(outputs)]
-        made = need("onnx").helper.make_node(op, list(inputs), names, domain=domain, **{k: plain(v) for k, v in attributes.items()})
+        made = need("onnx").helper.make_node(
+            op, list(inputs), names, domain=domain, **{k: plain(v) for k, v in attributes.items()}
+        )
         self.nodes.append(made)
         return names
 
@@ -83,7 +94,11 @@ class Builder:
         import numpy as np
 
         onnx = need("onnx")
-        to = onnx.TensorProto.STRING if dtype in (str, "string") else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        to = (
+            onnx.TensorProto.STRING
+            if dtype in (str, "string")
+            else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        )
         return self.add("Cast", [value], to=to)
 
     def output(self, value: str, name: str, dtype: DTypeLike, shape: Sequence[int | str | None]) -> None:
@@ -92,13 +107,19 @@ class Builder:
 
         onnx = need("onnx")
         self.nodes.append(onnx.helper.make_node("Identity", [value], [name]))
-        kind = onnx.TensorProto.STRING if dtype in (str, "string") else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        kind = (
+            onnx.TensorProto.STRING
+            if dtype in (str, "string")
+            else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        )
         self.outputs.append(onnx.helper.make_tensor_value_info(name, kind, list(shape)))
 
     def serialize(self) -> bytes:
         """The checked model. The same calls give the same bytes."""
         onnx = need("onnx")
-        graph = onnx.helper.make_graph(self.nodes, "anyport", self.inputs, self.outputs, list(self.initializers.values()))
+        graph = onnx.helper.make_graph(
+            self.nodes, "anyport", self.inputs, self.outputs, list(self.initializers.values())
+        )
         used = {node.domain for node in self.nodes} | {""}
         opsets = [onnx.helper.make_opsetid(domain, OPSETS[domain]) for domain in sorted(used)]
         model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="anyport", ir_version=10)

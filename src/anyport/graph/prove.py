@@ -45,7 +45,9 @@ class Exam:
     golden: Golden
 
 
-def exam(original: Original, golden: Golden, boundaries: Mapping[str, NDArray[Any]], tolerance: Tolerance, *, seed: int = 1) -> Exam:
+def exam(
+    original: Original, golden: Golden, boundaries: Mapping[str, NDArray[Any]], tolerance: Tolerance, *, seed: int = 1
+) -> Exam:
     """The user's rows, thousands of synthesised ones, and every split of the model; only rows that the
     original answers and the rules let through (golden rows try the refusals)."""
     import numpy as np
@@ -71,7 +73,9 @@ def exam(original: Original, golden: Golden, boundaries: Mapping[str, NDArray[An
     return Exam(original.signature, tolerance, inputs, expected, golden)
 
 
-def prove(candidates: Iterable[Candidate], paper: Exam, *, say: Callable[[str], None]) -> tuple[Kept | None, tuple[Tried, ...]]:
+def prove(
+    candidates: Iterable[Candidate], paper: Exam, *, say: Callable[[str], None]
+) -> tuple[Kept | None, tuple[Tried, ...]]:
     """The fastest candidate that answers every row as the original did, and what became of each one."""
     right: list[tuple[float, Candidate, int]] = []
     exact: bytes | None = None
@@ -135,7 +139,9 @@ def examine(candidate: Candidate, paper: Exam) -> tuple[Tried, GraphPredictor | 
         one = predictor.predict(take(few, slice(row, row + 1)))
         alone = Outcome(take(golden.outcome.outputs, slice(row, row + 1)),
                         {0: golden.outcome.refused[row]} if row in golden.outcome.refused else {})  # fmt: skip
-        found = compare(alone, one, paper.signature, tolerance=paper.tolerance, excluded=(0,) if row in golden.excluded else ())
+        found = compare(
+            alone, one, paper.signature, tolerance=paper.tolerance, excluded=(0,) if row in golden.excluded else ()
+        )
         if not found.ok:
             return rejected(f"alone, unlike in a batch: {found.says()}")
     return Tried(name=candidate.name, why=candidate.why, worst=worst, rows=total), predictor
@@ -148,7 +154,9 @@ def raw_fault(model: bytes, paper: Exam) -> str:
         got = predictor.predict(paper.golden.inputs)
     except Exception as error:  # any failure rejects the graph
         return first_line(error)
-    found = compare(paper.golden.outcome, got, paper.signature, tolerance=paper.tolerance, excluded=paper.golden.excluded)
+    found = compare(
+        paper.golden.outcome, got, paper.signature, tolerance=paper.tolerance, excluded=paper.golden.excluded
+    )
     return "" if found.ok else found.says()
 
 

@@ -51,7 +51,9 @@ def options(target: Target, given: Mapping[str, str], *, live: bool = False) -> 
     known = {f.name: f for f in msgspec.structs.fields(kind)}
     for key in given:
         if key not in known:
-            raise Mistake(f"{flag} {key}: {target.SPEC.name} has no such option", fix=f"options: {', '.join(known) or 'none'}")
+            raise Mistake(
+                f"{flag} {key}: {target.SPEC.name} has no such option", fix=f"options: {', '.join(known) or 'none'}"
+            )
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:

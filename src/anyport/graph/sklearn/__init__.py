@@ -12,19 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from anyport.errors import Impossible
 from anyport.graph.build import Builder
 
 FAMILIES = (
-    "trees", "linear", "neighbours", "bayes", "svm", "cluster", "neural", "meta", "outlier", "others",  # predictors
+    "trees", "linear", "neighbours", "bayes", "svm", "cluster", "neural", "kernels", "meta", "multi", "outlier", "others",  # predictors
     "compose", "scale", "encode", "impute", "expand", "select", "decompose", "text",  # transformers
 )  # fmt: skip
-"""Modules beside this one; each has `CONVERTERS: dict[class name, function]`."""
+"""Modules beside this one; each has `CONVERTERS: dict[class name, function]`, and where classes of it both
+predict and transform (KMeans, LDA, stacking, RFE), `TRANSFORMS` of the same shape for their `transform`."""
 
 
 class Features(Protocol):
     """n rows of `width` features, not necessarily in the graph yet: a column may still be raw."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Number of features."""
 
     def tensor(self) -> str:
         """The graph value [N, width] in the builder's float dtype; makes it on first call."""
@@ -72,7 +76,7 @@ class Answers:
     """Multi-output classifiers: one Answers a target; the fields above are then None."""
 
 
-def find(estimator: Any) -> Callable[[Builder, Any, Any], Any] | None:
+def find(estimator: Any, table: str = "CONVERTERS") -> Callable[[Builder, Any, Any], Any] | None:
     """Our converter of this estimator's class (exact class, never a subclass's), or None."""
     kind = type(estimator)
     if kind.__module__.partition(".")[0] != "sklearn":
@@ -84,7 +88,7 @@ def find(estimator: Any) -> Callable[[Builder, Any, Any], Any] | None:
             if error.name != f"anyport.graph.sklearn.{family}":
                 raise
             continue
-        found = module.CONVERTERS.get(kind.__name__)
+        found = getattr(module, table, {}).get(kind.__name__)
         if found is not None:
             return found  # type: ignore[no-any-return]
     return None
@@ -98,3 +102,12 @@ def convert(b: Builder, estimator: Any, x: Features) -> Any:
 
         return stock(b, estimator, x)
     return found(b, estimator, x)
+
+
+def transform(b: Builder, estimator: Any, x: Features) -> Features:
+    """What the estimator's `transform` gives, for steps that stand before another; Impossible where nothing knows."""
+    found = find(estimator, "TRANSFORMS")
+    made = found(b, estimator, x) if found is not None else convert(b, estimator, x)
+    if isinstance(made, Answers):
+        raise Impossible(f"{type(estimator).__name__} is used as a transformer, which has no converter")
+    return made  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,11 +21,8 @@ from anyport.golden.compare import Comparison, Difference, compare
 from anyport.golden.rows import Golden
 from anyport.golden.store import read as read_golden
 from anyport.predictor import Predictor
-from anyport.signature import Field, Signature
+from anyport.signature import Signature
 from anyport.target import Artifact, Engine, Running, Target
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Verdict = Literal["ok", "failed", "gap", "none"]
 """'gap': fails, and the target says so in its SPEC; 'none': the bundle has no rows of this kind."""
@@ -76,7 +73,8 @@ class Setting:
         keep = [int(i) for i in index]
         outcome = self.golden.outcome
         expected = Outcome(
-            take(outcome.outputs, keep), {new: outcome.refused[old] for new, old in enumerate(keep) if old in outcome.refused}
+            take(outcome.outputs, keep),
+            {new: outcome.refused[old] for new, old in enumerate(keep) if old in outcome.refused},
         )
         excluded = {new for new, old in enumerate(keep) if old in set(self.golden.excluded)}
         return compare(expected, got, self.signature, tolerance=self.tolerance, excluded=excluded)
@@ -159,7 +157,7 @@ def wrong_type(s: Setting) -> str | None:
 
 
 def must_refuse(s: Setting, batch: Batch, column: str, what: str) -> str:
-    """"" if the batch is refused with words that name the column."""
+    """ "" if the batch is refused with words that name the column."""
     try:
         got = s.predictor.predict(batch)
     except BadData as error:
@@ -184,7 +182,11 @@ def repeated(s: Setting) -> str:
     first, second = s.predictor.predict(some), s.predictor.predict(some)
     for name, column in first.outputs.items():
         a, b = column.plain(), second.outputs[name].plain()
-        same = a.values.tolist() == b.values.tolist() if a.values.dtype == object else a.values.tobytes() == b.values.tobytes()
+        same = (
+            a.values.tolist() == b.values.tolist()
+            if a.values.dtype == object
+            else a.values.tobytes() == b.values.tobytes()
+        )
         if not same:
             return f"output {name!r} changed between two calls with the same rows"
     return ""
@@ -307,7 +309,9 @@ def check(
         if (path / "anyport.json").is_file():
             return [check_artifact(path, live=live)]
         what = read(path)
-    chosen = list(to) or [n for n in targets.names() if targets.fits(targets.get(n), what, targets.options(targets.get(n), {})) is None]
+    chosen = list(to) or [
+        n for n in targets.names() if targets.fits(targets.get(n), what, targets.options(targets.get(n), {})) is None
+    ]
     if live and len(chosen) != 1:
         raise Mistake("--live needs exactly one --to TARGET")
     reports = []

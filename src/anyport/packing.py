@@ -21,7 +21,7 @@ from anyport.batch import rows, take
 from anyport.bundle import PROTOCOL, Bundle, Form, Manifest, Tolerance, Tried, check_name, read, seal, writing
 from anyport.errors import BadData, Impossible, Mistake
 from anyport.frameworks import Framework, Original, get, of_model, of_path
-from anyport.golden.ask import answer, raw
+from anyport.golden.ask import answer, one_thread, raw
 from anyport.golden.rows import Golden, make
 from anyport.golden.rules import base_row, find_rules
 from anyport.golden.store import write as write_golden
@@ -58,29 +58,32 @@ def pack(
     out = Path(out) if out is not None else Path(f"{name or default_name(model, path)}.anyport")
     name = check_name(name or out.name.removesuffix(".tar.gz").removesuffix(".anyport").lower())
     say(f"reading the data for a {framework.NAME} model")
-    hints = framework.hints(model, None if isinstance(data, str | Path) else data)
-    original = described(model, framework, datafiles.read(data, label=label, hints=hints))
-    say("asking the original what it refuses")
-    base = base_row(original)
-    if base is None:
-        raise BadData(f"the model answers none of the first rows of the data: {why_not(original)}")
-    original = Original(model, original.framework, find_rules(original, base), original.data)
-    boundaries = framework.boundaries(original)
-    say("making golden rows")
-    rows_golden = make(original, boundaries, real=golden == "real")
-    stated = tolerance or Tolerance(atol=max(Tolerance().atol, 2 * rows_golden.noise))
-    kept, tried, why = None, (), "form python was asked for"
-    if form != "python":
-        kept, tried, why = search(original, framework, rows_golden, boundaries, stated, say=say)
-        if kept is None and form == "graph":
-            raise Impossible(f"no proven graph: {why}", fix="drop --form graph: the Python form packs every model")
-    manifest = Manifest(
-        protocol=PROTOCOL, name=name, framework=framework.NAME, form="graph" if kept else "python",
-        signature=original.signature, tolerance=stated, files={}, tried=tried, why_no_graph="" if kept else why,
-        kept=kept.candidate.name if kept else "", requirements=pins(framework.requirements(model)),
-        python=".".join(platform.python_version_tuple()[:2]), version=version, noise=rows_golden.noise, golden=golden,
-    )  # fmt: skip
-    return written(out, manifest, original, rows_golden, kept, say=say)
+    with one_thread():
+        hints = framework.hints(model, None if isinstance(data, str | Path) else data)
+        original = described(model, framework, datafiles.read(data, label=label, hints=hints))
+        say("asking the original what it refuses")
+        base = base_row(original)
+        if base is None:
+            raise BadData(f"the model answers none of the first rows of the data: {why_not(original)}")
+        original = Original(model, original.framework, find_rules(original, base), original.data)
+        boundaries = framework.boundaries(original)
+        say("making golden rows")
+        rows_golden = make(original, boundaries, real=golden == "real")
+        stated = tolerance or Tolerance(atol=max(Tolerance().atol, 2 * rows_golden.noise))
+        kept: Kept | None = None
+        tried: tuple[Tried, ...] = ()
+        why = "form python was asked for"
+        if form != "python":
+            kept, tried, why = search(original, framework, rows_golden, boundaries, stated, say=say)
+            if kept is None and form == "graph":
+                raise Impossible(f"no proven graph: {why}", fix="drop --form graph: the Python form packs every model")
+        manifest = Manifest(
+            protocol=PROTOCOL, name=name, framework=framework.NAME, form="graph" if kept else "python",
+            signature=original.signature, tolerance=stated, files={}, tried=tried, why_no_graph="" if kept else why,
+            kept=kept.candidate.name if kept else "", requirements=pins(framework.requirements(model)),
+            python=".".join(platform.python_version_tuple()[:2]), version=version, noise=rows_golden.noise, golden=golden,
+        )  # fmt: skip
+        return written(out, manifest, original, rows_golden, kept, say=say)
 
 
 def opened(model: Any, trust: Trust | str | None) -> tuple[Any, Framework, Path | None]:
@@ -140,11 +143,21 @@ def why_not(original: Original) -> str:
 
 
 def search(
-    original: Original, framework: Framework, golden: Golden, boundaries: Any, tolerance: Tolerance, *, say: Callable[[str], None]
+    original: Original,
+    framework: Framework,
+    golden: Golden,
+    boundaries: Any,
+    tolerance: Tolerance,
+    *,
+    say: Callable[[str], None],
 ) -> tuple[Kept | None, tuple[Tried, ...], str]:
     """The proven graph if there is one, every candidate tried, and otherwise why there is none."""
     if golden.unexplained:
-        return None, (), f"the original refuses {golden.unexplained} golden rows for reasons that no column rule explains"
+        return (
+            None,
+            (),
+            f"the original refuses {golden.unexplained} golden rows for reasons that no column rule explains",
+        )
     try:
         paper = exam(original, golden, boundaries, tolerance)
         kept, tried = prove(framework.candidates(original), paper, say=say)
@@ -214,7 +227,7 @@ def meta(original: Original) -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError):
         commit = ""
     return {
-        "created": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "git_commit": commit, "data_sha256": digest.hexdigest(), "rows": rows(original.data),
         "python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}",
         "anyport": importlib.metadata.version("anyport"),

@@ -1,0 +1,100 @@
+"""Serving bundles over HTTP: `run` blocks until it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyport.errors import Mistake, need
+
+if TYPE_CHECKING:
+    from anyport.trust import Trust
+
+
+def run(
+    bundles: Sequence[Path | str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    api_key_file: Path | None = None,
+    max_body: int = 16 << 20,
+    trust: Trust | None = None,
+    threads: int = 1,
+    json: bool = False,
+) -> None:
+    """Serve bundles (or artefacts, which hold one) until SIGTERM or SIGINT, then let every answer out and return.
+
+    When the models are warm, one line says where: for people, or with `json` for programs
+    (`{"url": …, "pid": …, "models": […]}`). Port 0 takes a free one. The first bundle is also at /predict.
+    """
+    need("uvicorn")
+    need("httptools")
+    from anyport import bundle
+    from anyport.serve import keys
+    from anyport.serve.app import App
+    from anyport.serve.metrics import Metrics
+    from anyport.serve.model import Served
+    from anyport.serve.server import bind, serve_one
+    from anyport.serve.workers import Workers
+
+    if not bundles:
+        raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
+    if not 1 <= workers <= 256:
+        raise Mistake(f"{workers} workers cannot be had", fix="choose 1 to 256")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    read = [bundle.read(holding(Path(path))) for path in bundles]
+    named = [(one.name, one.version) for one in read]
+    for twice in {name for name in named if named.count(name) > 1}:
+        raise Mistake(f"{twice[0]} version {twice[1]} is given twice", fix="pack one of them with another --version")
+    metrics = Metrics(named, workers)
+    models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
+    app = App(models, metrics, keys=keys.read(api_key_file) if api_key_file else None, max_body=max_body)
+    if trust is None and any(model.bundle.form == "python" for model in models):
+        from anyport.trust import held
+
+        trust = held()
+    graphs = [model for model in models if model.bundle.form == "graph"]
+
+    def load(chosen: Sequence[Served]) -> None:
+        for model in chosen:
+            if model.predictor is None:
+                model.load(trust=trust, threads=threads)
+
+    # graphs are quick to load, and a mistake should end us before anyone could connect
+    load(graphs)
+    listening = bind(host, port)
+    where = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+    def ready() -> None:
+        announce(where, [f"{name} {version}" for name, version in named], json=json)
+
+    if workers == 1:
+        serve_one(app, [listening], lambda: load(models), ready)
+        return
+
+    def one(number: int, say: Callable[[], None]) -> None:
+        for i, model in enumerate(models):
+            model.slot = metrics.slot(i, number)
+        # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does
+        serve_one(app, [listening], lambda: load(models), say)
+
+    Workers(workers, one).run(ready)
+
+
+def holding(path: Path) -> Path:
+    """The bundle that `path` is or, as an artefact, holds."""
+    return path / "bundle" if (path / "anyport.json").is_file() and (path / "bundle").is_dir() else path
+
+
+def announce(url: str, models: Sequence[str], *, json: bool) -> None:
+    """Say that all models answer, and where."""
+    if json:
+        import msgspec
+
+        print(msgspec.json.encode({"url": url, "pid": os.getpid(), "models": models}).decode(), flush=True)
+    else:
+        print(f"serving {', '.join(models)} at {url}   POST {url}/predict   Ctrl-C stops", flush=True)

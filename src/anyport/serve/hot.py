@@ -1,0 +1,236 @@
+"""The hot path: rows decoded straight into one tensor, one run for all that arrived in a turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from itertools import starmap
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import msgspec
+
+from anyport import codec
+from anyport.predictor import GraphPredictor, Predictor
+from anyport.serve.metrics import Slot
+from anyport.signature import Field, Signature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CAPACITY = 256
+"""Rows of the tensor; a run starts early when it is full."""
+SHORT = 32
+"""Longest list of rows that is answered here; a longer one would keep the others waiting."""
+
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+
+class Caller(Protocol):
+    """Who waits for an answer: a connection."""
+
+    def answered(self, body: bytes, now: float, keep: bool) -> None:
+        """Write a 200. `now` is perf_counter's."""
+
+    def failed(self, error: Exception, now: float, keep: bool) -> None:
+        """Write a 500."""
+
+
+class Hot:
+    """Decodes the common request of one graph model. Whatever it cannot decode, codec.py judges.
+
+    `row` and `rows` raise for anything out of the ordinary: infinities, refused values, wrong or missing keys,
+    another form of body. They never accept what codec.py would refuse.
+    """
+
+    def __init__(self, predictor: GraphPredictor, fill: Callable[[Any, NDArray[Any]], Any], kind: type[Any]) -> None:
+        import numpy as np
+
+        assert predictor.encoder is not None
+        self.signature = predictor.signature
+        self.fill = fill
+        self.row: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
+        self.rows: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+        self.matrix = np.zeros((CAPACITY, predictor.encoder.width), predictor.encoder.tensor)
+        self.views = [self.matrix[i] for i in range(CAPACITY)]
+        # session.run checks names and types at 1 µs a call; both are right here by construction
+        self._run = predictor.session._sess.run
+        self._names = predictor.outputs
+        self._makers = [maker(field, predictor) for field in self.signature.outputs]
+        self._answer = answer_type(self.signature)
+
+    def answers(self, start: int, stop: int) -> list[Any]:
+        """Run the model on rows start … stop of the tensor; one JSON-ready answer a row."""
+        raw = dict(zip(self._names, self._run(self._names, {"X": self.matrix[start:stop]}, None), strict=True))
+        return list(map(self._answer, *[make(raw) for make in self._makers]))
+
+
+def of(predictor: Predictor) -> Hot | None:
+    """The hot path of a predictor, or None where there is none: no encoder, or columns that no plain cell holds."""
+    if not isinstance(predictor, GraphPredictor) or predictor.encoder is None:
+        return None
+    fields = predictor.signature.inputs
+    if any(field.shape or field.dtype == "datetime" for field in fields):
+        return None
+    from anyport.graph.rows import compile_row
+
+    fill = compile_row(predictor.signature, predictor.encoder, access="attribute")
+    return Hot(predictor, fill, row_type(predictor.signature))
+
+
+def row_type(signature: Signature) -> type[Any]:
+    """A msgspec Struct that takes exactly the rows the model answers; its attributes are c0, c1, … in order."""
+    fields = [(f"c{i}", cell_type(field)) for i, field in enumerate(signature.inputs)]
+    rename = {f"c{i}": field.name for i, field in enumerate(signature.inputs)}
+    return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def cell_type(field: Field) -> Any:
+    """The type of one JSON cell; narrower than the field where JSON types cannot say its rule."""
+    kind: Any
+    if field.is_float:
+        kind = Annotated[float, msgspec.Meta(**bounds(field))] if bounds(field) else float
+    elif field.is_int:
+        kind = Annotated[int, msgspec.Meta(**bounds(field))]
+    elif field.dtype == "bool":
+        kind = bool
+    else:
+        level = type(field.levels[0]) if field.levels and field.dtype == "category" else str
+        kind = Literal[field.levels] if field.closed and field.levels and level in (str, int) else level
+    return kind | None if field.nullable else kind
+
+
+def bounds(field: Field) -> dict[str, Any]:
+    """The closed interval of a number as msgspec's constraints: the field's own, within what its dtype holds."""
+    import numpy as np
+
+    low, high = field.low, field.high
+    if field.is_int:
+        limits = np.iinfo(field.dtype)
+        # msgspec's bounds end at int64; larger values of a uint64 are left to codec.py
+        most = min(int(limits.max), (1 << 63) - 1)
+        floor = int(limits.min) if low is None else max(math.ceil(low), int(limits.min))
+        return {"ge": floor, "le": most if high is None else min(math.floor(high), most)}
+    if field.dtype != "float64":
+        largest = float(np.finfo(field.dtype).max)
+        low = -largest if low is None else max(low, -largest)
+        high = largest if high is None else min(high, largest)
+    return {key: value for key, value in (("ge", low), ("le", high)) if value is not None}
+
+
+def answer_type(signature: Signature) -> Callable[..., Any]:
+    """Makes one answer from one value an output, in order."""
+    fields = [(f"o{i}", Any) for i in range(len(signature.outputs))]
+    rename = {f"o{i}": field.name for i, field in enumerate(signature.outputs)}
+    return msgspec.defstruct("Answer", fields, rename=rename, gc=False)
+
+
+def maker(field: Field, predictor: GraphPredictor) -> Callable[[dict[str, NDArray[Any]]], Sequence[Any]]:
+    """Turns the graph's raw outputs into one JSON-ready value a row. As `GraphPredictor.named`, without columns."""
+    import numpy as np
+
+    name, named = field.name, codec.keys(field)
+    scores = name.replace("prediction", "probability")
+    labels = predictor.labels.get(name)
+    if labels is not None and name.startswith("prediction") and not field.shape:
+        words = labels.tolist()
+        if name in predictor.outputs:
+            return lambda raw: [words[i] for i in raw[name].ravel().tolist()]
+        return lambda raw: [words[i] for i in raw[scores].argmax(axis=1).tolist()]
+    if named is not None and name in predictor.outputs:
+        keyed = msgspec.defstruct(
+            "Keyed", [(f"k{i}", float) for i in range(len(named))],
+            rename={f"k{i}": key for i, key in enumerate(named)}, gc=False,
+        )  # fmt: skip
+        return lambda raw: list(starmap(keyed, raw[name].tolist()))
+    if field.is_float and not field.shape and name in predictor.outputs:
+
+        def numbers(raw: dict[str, NDArray[Any]]) -> Sequence[Any]:
+            values = raw[name].ravel()
+            if values.dtype != field.dtype:
+                values = values.astype(field.dtype)
+            # NaN is written as null by msgspec; an infinity must be text
+            return codec.finite(values.tolist()) if np.isinf(values).any() else values.tolist()
+
+        return numbers
+    return lambda raw: codec.cells(predictor.named(raw)[name], field)
+
+
+class Tick:
+    """Joins the rows of all connections that arrive in one turn of the event loop. Not thread-safe."""
+
+    def __init__(self, hot: Hot, slot: Slot, loop: asyncio.AbstractEventLoop) -> None:
+        self.hot = hot
+        self.slot = slot
+        self.loop = loop
+        self.used = 0
+        self.waiting: list[tuple[Caller, int, int, bool, bool, float]] = []
+        """caller, first row, last row + 1, was it a list, keep the connection, when it was read."""
+
+    def take(self, caller: Caller, body: bytes, keep: bool) -> bool:
+        """Whether the rows in `body` were taken; if not, nothing has changed."""
+        started = perf_counter()
+        hot = self.hot
+        try:
+            if body[0] == 91:  # "["
+                rows = hot.rows(body)
+                count = len(rows)
+                if not 0 < count <= SHORT:
+                    return False
+                if self.used + count > CAPACITY:
+                    self.flush()
+                at = self.used
+                for i, row in enumerate(rows, at):
+                    if hot.fill(row, hot.views[i]) is not None:
+                        return False
+            else:
+                row = hot.row(body)
+                count = 0
+                if self.used == CAPACITY:
+                    self.flush()
+                at = self.used
+                if hot.fill(row, hot.views[at]) is not None:
+                    return False
+        except Exception:  # whatever it is, codec.py decides what to say of it
+            return False
+        stop = at + (count or 1)
+        if not self.waiting:
+            self.loop.call_soon(self.flush)
+        self.used = stop
+        self.waiting.append((caller, at, stop, count > 0, keep, started))
+        return True
+
+    def flush(self) -> None:
+        """Run the model on everything taken so far and answer every caller, in order of arrival."""
+        waiting, used = self.waiting, self.used
+        if not waiting:
+            return
+        self.waiting, self.used = [], 0
+        try:
+            answers = self.hot.answers(0, used)
+            bodies = [_encode(answers[at:stop] if many else answers[at]) for _, at, stop, many, _, _ in waiting]
+        except Exception:
+            self.apart(waiting)
+            return
+        self.slot.run(used)
+        now = perf_counter()
+        self.slot.ok([now - one[5] for one in waiting])
+        for (caller, _, _, _, keep, _), body in zip(waiting, bodies, strict=True):
+            caller.answered(body, now, keep)
+
+    def apart(self, waiting: Sequence[tuple[Caller, int, int, bool, bool, float]]) -> None:
+        """The joined run failed: run every request alone, so that only the guilty one fails."""
+        for caller, at, stop, many, keep, started in waiting:
+            try:
+                answers = self.hot.answers(at, stop)
+                body = _encode(answers if many else answers[0])
+            except Exception as error:
+                now = perf_counter()
+                self.slot.request(500, now - started)
+                caller.failed(error, now, keep)
+            else:
+                self.slot.run(stop - at)
+                now = perf_counter()
+                self.slot.ok([now - started])
+                caller.answered(body, now, keep)

@@ -1,0 +1,86 @@
+"""Runs of a slow model in a thread of its own: what arrives while one run is under way goes together into the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from anyport.batch import Batch, Outcome, concat, rows, take
+
+ROWS = 1024
+"""One run joins at most this many rows; a longer batch runs alone."""
+
+
+class Joiner:
+    """Asks `run` in `pool`, one run at a time. Lives on one event loop."""
+
+    def __init__(self, run: Callable[[Batch], Outcome], pool: Executor) -> None:
+        self.run = run
+        self.pool = pool
+        self.asked: list[tuple[Batch, asyncio.Future[Outcome]]] = []
+        self.task: asyncio.Task[None] | None = None
+
+    async def ask(self, batch: Batch) -> Outcome:
+        """Answers to these rows; the exception is the model's own."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.asked.append((batch, future))
+        if self.task is None:
+            self.task = asyncio.create_task(self.work())
+        return await future
+
+    async def work(self) -> None:
+        """Run until nobody waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self.asked:
+                taken = self.taken()
+                found = await loop.run_in_executor(self.pool, self.together, [batch for batch, _ in taken])
+                for (_, future), result in zip(taken, found, strict=True):
+                    if future.done():  # its caller has gone
+                        continue
+                    if isinstance(result, Outcome):
+                        future.set_result(result)
+                    else:
+                        future.set_exception(result)
+        finally:
+            self.task = None
+
+    def taken(self) -> list[tuple[Batch, asyncio.Future[Outcome]]]:
+        """The first in the queue and as many after it as one run may join."""
+        size = count = 0
+        for batch, _ in self.asked:
+            size += rows(batch)
+            if count and size > ROWS:
+                break
+            count += 1
+        taken, self.asked = self.asked[:count], self.asked[count:]
+        return taken
+
+    def together(self, batches: Sequence[Batch]) -> list[Outcome | Exception]:
+        """One result a batch: from one run of all, or, where that fails, from each alone."""
+        if len(batches) > 1:
+            try:
+                return list(parted(self.run(concat(batches)), [rows(batch) for batch in batches]))
+            except Exception:  # one of them is to blame: the runs below find out which
+                return [self.alone(batch) for batch in batches]
+        return [self.alone(batches[0])]
+
+    def alone(self, batch: Batch) -> Outcome | Exception:
+        """The result of one batch."""
+        try:
+            return self.run(batch)
+        except Exception as error:
+            return error
+
+
+def parted(outcome: Outcome, sizes: Sequence[int]) -> list[Outcome]:
+    """An Outcome cut into pieces of these many rows."""
+    pieces = []
+    start = 0
+    for size in sizes:
+        stop = start + size
+        refused = {row - start: said for row, said in outcome.refused.items() if start <= row < stop}
+        pieces.append(Outcome(take(outcome.outputs, slice(start, stop)), refused))
+        start = stop
+    return pieces

@@ -1,0 +1,118 @@
+"""Counters of all workers in one piece of shared memory, and their Prometheus text."""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Sequence
+
+CODES = (200, 400, 401, 404, 405, 413, 415, 422, 500, 503)
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency histogram; one bucket more holds the rest."""
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+"""Upper bounds of the histogram of rows in one run of the model."""
+
+_TIME = len(CODES)
+_TIME_SUM = _TIME + len(SECONDS) + 1
+_RUN = _TIME_SUM + 1
+_RUN_SUM = _RUN + len(ROWS) + 1
+_REFUSED = _RUN_SUM + 1
+WIDTH = _REFUSED + 1
+
+
+class Metrics:
+    """Counts of every model in every worker. A worker writes to its own slot; the text sums all slots.
+
+    The memory is anonymous and shared, so it must be made before the workers are forked. A restarted
+    worker goes on in its predecessor's slot: counters never fall.
+    """
+
+    def __init__(self, models: Sequence[tuple[str, str]], workers: int) -> None:
+        self.models = tuple(models)
+        self.workers = workers
+        self._cells = memoryview(mmap.mmap(-1, 8 * WIDTH * max(len(models), 1) * workers)).cast("d")
+
+    def slot(self, model: int, worker: int) -> Slot:
+        """Where one worker counts for one model."""
+        start = (worker * len(self.models) + model) * WIDTH
+        return Slot(self._cells[start : start + WIDTH])
+
+    def text(self) -> str:
+        """All counters in Prometheus' text format 0.0.4."""
+        totals = []
+        for model in range(len(self.models)):
+            slots = [self.slot(model, worker).cells for worker in range(self.workers)]
+            totals.append([sum(values) for values in zip(*slots, strict=True)])
+        named = [
+            (f'model="{name}",version="{version}"', values)
+            for (name, version), values in zip(self.models, totals, strict=True)
+        ]
+        lines = ["# HELP anyport_requests_total Prediction requests by status code."]
+        lines += ["# TYPE anyport_requests_total counter"]
+        lines += [
+            f'anyport_requests_total{{{label},code="{code}"}} {values[i]:.0f}'
+            for label, values in named
+            for i, code in enumerate(CODES)
+            if values[i]
+        ]
+        lines += ["# HELP anyport_request_seconds Time from a whole request read to its answer written."]
+        lines += ["# TYPE anyport_request_seconds histogram"]
+        for label, values in named:
+            lines += histogram("anyport_request_seconds", label, SECONDS, values[_TIME:_TIME_SUM], values[_TIME_SUM])
+        lines += ["# HELP anyport_run_rows Rows in one run of the model.", "# TYPE anyport_run_rows histogram"]
+        for label, values in named:
+            lines += histogram("anyport_run_rows", label, ROWS, values[_RUN:_RUN_SUM], values[_RUN_SUM])
+        lines += ["# HELP anyport_refused_rows_total Rows that the model does not answer."]
+        lines += ["# TYPE anyport_refused_rows_total counter"]
+        lines += [f"anyport_refused_rows_total{{{label}}} {values[_REFUSED]:.0f}" for label, values in named]
+        return "\n".join(lines) + "\n"
+
+
+def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[float], total: float) -> list[str]:
+    """The lines of one histogram; Prometheus wants its buckets cumulated."""
+    lines = []
+    below = 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        below += count
+        lines.append(f'{name}_bucket{{{label},le="{bound:g}"}} {below:.0f}')
+    below += counts[-1]
+    return [
+        *lines,
+        f'{name}_bucket{{{label},le="+Inf"}} {below:.0f}',
+        f"{name}_sum{{{label}}} {total!r}",
+        f"{name}_count{{{label}}} {below:.0f}",
+    ]
+
+
+class Slot:
+    """One worker's counters of one model."""
+
+    __slots__ = ("cells",)
+
+    def __init__(self, cells: memoryview[float]) -> None:
+        self.cells = cells
+
+    def request(self, code: int, seconds: float) -> None:
+        """One request answered."""
+        cells = self.cells
+        cells[CODES.index(code)] += 1
+        cells[_TIME + bisect_left(SECONDS, seconds)] += 1
+        cells[_TIME_SUM] += seconds
+
+    def ok(self, seconds: Sequence[float]) -> None:
+        """Requests answered with 200 in one go."""
+        cells = self.cells
+        cells[0] += len(seconds)
+        for s in seconds:
+            cells[_TIME + bisect_left(SECONDS, s)] += 1
+        cells[_TIME_SUM] += sum(seconds)
+
+    def run(self, rows: int) -> None:
+        """One run of the model."""
+        cells = self.cells
+        cells[_RUN + bisect_left(ROWS, rows)] += 1
+        cells[_RUN_SUM] += rows
+
+    def refused(self, rows: int) -> None:
+        """Rows not answered."""
+        self.cells[_REFUSED] += rows

@@ -1,0 +1,198 @@
+"""The OpenAPI 3.1 document: the routes with the models' own columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import anyport
+from anyport import codec
+from anyport.signature import Field, Signature
+
+if TYPE_CHECKING:
+    from anyport.serve.model import Served
+
+
+def document(routes: Mapping[str, Served]) -> bytes:
+    """The document as JSON."""
+    paths: dict[str, Any] = {path: predict(path, model) for path, model in routes.items()}
+    models = list(dict.fromkeys(routes.values()))
+    schemas: dict[str, Any] = {"Error": ERROR}
+    for model in models:
+        schemas[f"{key(model)}.Row"] = row(model.signature)
+        schemas[f"{key(model)}.Answer"] = answer(model.signature)
+    for path, (title, kind) in PAGES.items():
+        schema = {"type": "object"} if kind == "application/json" else {"type": "string"}
+        paths[path] = {"get": {"summary": title, "responses": {"200": response(title, schema, kind)}}}
+    paths["/readyz"]["get"]["responses"]["503"] = response("A model is still being loaded.", {"type": "object"})
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": ", ".join(m.name for m in models) or "anyport", "version": anyport.__version__},
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Or X-API-Key: KEY."}},
+            },
+        }
+    )
+
+
+PAGES = {
+    "/livez": ("The process runs.", "application/json"),
+    "/readyz": ("Every model has answered its golden row.", "application/json"),
+    "/metrics": ("Counters for Prometheus.", "text/plain"),
+    "/openapi.json": ("This document.", "application/json"),
+    "/": ("Healthy.", "text/plain"),
+}
+ERROR = {
+    "type": "object",
+    "required": ["error", "what", "fix"],
+    "properties": {
+        "error": {"type": "string"},
+        "what": {"type": "string", "description": "What is wrong."},
+        "fix": {"type": "string", "description": "What to change."},
+        "id": {"type": "string", "description": "Of a 500: the log has the reason under it."},
+        "errors": {"type": "array", "description": "Every cell that does not fit.", "items": {
+            "type": "object",
+            "required": ["row", "column", "expected", "got"],
+            "properties": {
+                "row": {"type": "integer", "description": "From 0."},
+                "column": {"type": "string"}, "expected": {"type": "string"}, "got": {"type": "string"},
+            },
+        }},
+    },
+}  # fmt: skip
+STATUSES = {
+    "400": "The body is not JSON, or a query parameter is wrong.", "401": "No valid API key.",
+    "413": "The body is too large.", "415": "The body is not declared as JSON.",
+    "422": "Rows do not fit the model: every one of them, and no answers.",
+    "500": "The model failed.", "503": "The model is still being loaded.",
+}  # fmt: skip
+
+
+def key(model: Served) -> str:
+    """The model's name in component names, which allow fewer characters than versions."""
+    version = "".join(c if c.isalnum() or c in "._-" else "_" for c in model.version)
+    return f"{model.name}.{version}"
+
+
+def response(description: str, schema: Any, kind: str = "application/json") -> dict[str, Any]:
+    """A response object."""
+    return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def predict(path: str, model: Served) -> dict[str, Any]:
+    """The path item of one predict route."""
+    one, said = ({"$ref": f"#/components/schemas/{key(model)}.{part}"} for part in ("Row", "Answer"))
+    inputs = {field.name: {"type": "array", "items": cell(field)} for field in model.signature.inputs}
+    outputs = {field.name: {"type": "array", "items": value(field, keyed=False)} for field in model.signature.outputs}
+    error = {"$ref": "#/components/schemas/Error"}
+    example = model.example()
+    body: dict[str, Any] = {"schema": {"oneOf": [one, {"type": "array", "items": one}, columns(inputs)]}}
+    if example is not None:
+        body["examples"] = {
+            "row": {"value": example}, "records": {"value": [example]},
+            "columns": {"value": {"columns": {name: [cell] for name, cell in example.items()}}},
+        }  # fmt: skip
+    answers = {"oneOf": [said, {"type": "array", "items": said}, columns(outputs, errors=True)]}
+    return {
+        "post": {
+            "summary": f"Predict with {model.name} {model.version}",
+            "description": "One row, a list of rows, or columns; the answer has the form of the question. "
+            'null is a missing value; infinities are "Infinity" and "-Infinity".',
+            "operationId": "predict" + path.removesuffix("/predict").replace("/", "_"),
+            "parameters": [
+                {
+                    "name": "partial", "in": "query", "schema": {"type": "boolean", "default": False},
+                    "description": "Answer the good rows; the others are null and carry `errors`.",
+                }
+            ],
+            "requestBody": {"required": True, "content": {"application/json": body}},
+            "responses": {
+                "200": response("The answers.", answers),
+                **{status: response(text, error) for status, text in STATUSES.items()},
+            },
+            "security": [{}, {"key": []}],
+        }
+    }  # fmt: skip
+
+
+def columns(properties: dict[str, Any], *, errors: bool = False) -> dict[str, Any]:
+    """The schema of the column form."""
+    inner = {
+        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
+    }  # fmt: skip
+    outer: dict[str, Any] = {"columns": inner}
+    if errors:
+        outer["errors"] = ERROR["properties"]["errors"]  # type: ignore[index]
+    return {"type": "object", "properties": outer, "required": ["columns"], "additionalProperties": False}
+
+
+def row(signature: Signature) -> dict[str, Any]:
+    """The schema of one row."""
+    properties = {field.name: cell(field) for field in signature.inputs}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def answer(signature: Signature) -> dict[str, Any]:
+    """The schema of one row's answer."""
+    properties = {field.name: value(field, keyed=True) for field in signature.outputs}
+    return {"type": "object", "properties": {**properties, "errors": ERROR["properties"]["errors"]},  # type: ignore[index]
+            "required": list(properties)}  # fmt: skip
+
+
+def cell(field: Field) -> dict[str, Any]:
+    """The schema of one input cell, with the rules of the field."""
+    schema = scalar(field, infinite=field.infinite)
+    if not field.shape:
+        return nullable(schema) if field.nullable else schema
+    return nested(schema, field)
+
+
+def value(field: Field, *, keyed: bool) -> dict[str, Any]:
+    """The schema of one output value; null where the row was refused."""
+    named = codec.keys(field) if keyed else None
+    if named is not None:
+        number = nullable({"type": "number"})
+        return nullable({"type": "object", "properties": dict.fromkeys(named, number), "required": list(named)})
+    return nullable(nested(nullable(scalar(field, infinite=True)), field))
+
+
+def nested(schema: dict[str, Any], field: Field) -> dict[str, Any]:
+    """Arrays around a scalar's schema, one a free or fixed axis."""
+    for axis in reversed(field.shape):
+        schema = {"type": "array", "items": schema}
+        if axis is not None:
+            schema |= {"minItems": axis, "maxItems": axis}
+    return schema
+
+
+def scalar(field: Field, *, infinite: bool) -> dict[str, Any]:
+    """The schema of one number, text, bool or datetime."""
+    if field.is_number and field.dtype != "bool":
+        schema: dict[str, Any] = {"type": "integer" if field.is_int else "number"}
+        if field.low is not None:
+            schema["minimum"] = field.low
+        if field.high is not None:
+            schema["maximum"] = field.high
+        if field.is_float and infinite:
+            return {"anyOf": [schema, {"enum": ["Infinity", "-Infinity"]}]}
+        return schema
+    if field.dtype == "bool":
+        return {"type": "boolean"}
+    if field.dtype == "datetime":
+        return {"type": "string", "description": "ISO 8601; UTC where it has no offset."}
+    if field.levels and field.closed:
+        return {"enum": list(field.levels)}
+    kinds = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    kind = kinds[type(field.levels[0])] if field.levels and field.dtype == "category" else "string"
+    schema = {"type": kind}
+    return schema | {"examples": list(field.levels[:20])} if field.levels else schema
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}

@@ -1,0 +1,71 @@
+"""What every test shares: one thread, a home of its own, and the zoo packed once per session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1", NO_COLOR="1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import packed  # noqa: E402 - after the path and the threads are set
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--target", action="append", default=[], help="only the tests of this target (may be repeated)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from anyport import targets
+
+    for name in targets.TABLE:
+        config.addinivalue_line("markers", f"target_{name.replace('-', '_')}: a test of the target {name}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --target, everything but these targets' own tests is left out."""
+    from anyport import targets
+    from anyport.errors import Mistake
+
+    wanted = config.getoption("--target")
+    if not wanted:
+        return
+    for name in wanted:
+        try:
+            targets.get(name)
+        except Mistake as error:
+            raise pytest.UsageError(str(error)) from error
+    marks = {f"target_{name.replace('-', '_')}" for name in wanted}
+    keep = [i for i in items if any(i.get_closest_marker(m) for m in marks)]
+    config.hook.pytest_deselected(items=[i for i in items if i not in keep])
+    items[:] = keep
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Settings and cache of the tests' own: nothing is read from or left in the user's."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.delenv("ANYPORT_TRUST", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory, home: Path) -> packed.Shelf:
+    """Bundles of the zoo, packed once per session however many processes run it."""
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each worker its own folder below one that they share
+    common = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return packed.Shelf(common / "shelf")
+
+
+@pytest.fixture(scope="session")
+def penguins(shelf: packed.Shelf) -> Path:
+    """The example's bundle."""
+    return shelf.bundle("penguin_species")
