@@ -121,7 +121,11 @@ def test_a_batch_axis_that_is_only_declared_free_is_asked_row_by_row() -> None:
 def test_a_row_can_be_a_whole_call() -> None:
     model, data = zoo_deep.recurrent_state()
     found = deep.original(model, data, "onnx")
-    assert [(f.name, f.shape) for f in found.signature.inputs] == [("audio", (1, 8)), ("state", (2, 1, 4)), ("rate", ())]
+    assert [(f.name, f.shape) for f in found.signature.inputs] == [
+        ("audio", (1, 8)),
+        ("state", (2, 1, 4)),
+        ("rate", ()),
+    ]
     assert deep.fault(found, deep.graphs(found)["rows"]) == ""
     score, after = session_answers(model, {k: np.asarray(v[2]) for k, v in data.items()})
     asked = framework.ask(model, data)
@@ -192,7 +196,9 @@ def test_external_data_is_read_in(tmp_path: Path) -> None:
         save_as_external_data=True, location="w.bin", size_threshold=0,
     )  # fmt: skip
     read = framework.load(tmp_path / "m.onnx", held(None))
-    np.testing.assert_array_equal(framework.ask(read, {"x": x})["prediction"], framework.ask(model, {"x": x})["prediction"])
+    np.testing.assert_array_equal(
+        framework.ask(read, {"x": x})["prediction"], framework.ask(model, {"x": x})["prediction"]
+    )
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"\x00garbage", "not an ONNX file"), (b"", "holds no ONNX graph")])
@@ -215,7 +221,9 @@ def test_versions_that_onnxruntime_cannot_run_name_both(tmp_path: Path) -> None:
 
 def test_a_custom_operator_is_named() -> None:
     model = zoo_deep.graph(
-        [helper.make_node("Foo", ["x"], ["y"], domain="com.acme")], {"x": ("float32", ["n", 2])}, {"y": ("float32", ["n", 2])}
+        [helper.make_node("Foo", ["x"], ["y"], domain="com.acme")],
+        {"x": ("float32", ["n", 2])},
+        {"y": ("float32", ["n", 2])},
     )
     model.opset_import.append(helper.make_opsetid("com.acme", 1))
     with pytest.raises(Impossible, match=r"operator Foo of domain com\.acme"):
@@ -224,7 +232,9 @@ def test_a_custom_operator_is_named() -> None:
 
 def test_inputs_and_outputs_that_nothing_can_carry_are_named() -> None:
     model = zoo_deep.graph(
-        [helper.make_node("SequenceConstruct", ["x"], ["y"])], {"x": ("float32", ["n", 2])}, {"y": ("float32", ["n", 2])}
+        [helper.make_node("SequenceConstruct", ["x"], ["y"])],
+        {"x": ("float32", ["n", 2])},
+        {"y": ("float32", ["n", 2])},
     )
     sequence = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
     model.graph.output[0].CopyFrom(sequence)
@@ -234,8 +244,12 @@ def test_inputs_and_outputs_that_nothing_can_carry_are_named() -> None:
 
 
 def test_renaming_reaches_subgraphs_and_steps_aside() -> None:
-    body = helper.make_graph([helper.make_node("Add", ["x", "one"], ["r"])], "b", [], [helper.make_tensor_value_info("r", 1, None)])
-    other = helper.make_graph([helper.make_node("Neg", ["x"], ["r2"])], "c", [], [helper.make_tensor_value_info("r2", 1, None)])
+    body = helper.make_graph(
+        [helper.make_node("Add", ["x", "one"], ["r"])], "b", [], [helper.make_tensor_value_info("r", 1, None)]
+    )
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["r2"])], "c", [], [helper.make_tensor_value_info("r2", 1, None)]
+    )
     nodes = [
         helper.make_node("Identity", ["x"], ["prediction"]),
         helper.make_node("If", ["yes"], ["out"], then_branch=body, else_branch=other),

@@ -577,7 +577,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     peaks = {}
     for suffix in (".csv", ".parquet"):
         for count in (200_000, 1_600_000):
-            table = pa.table({"x": range(count), "t": [f"text {i % 1000}" for i in range(1000)] * (count // 1000)})
+            table = pa.table({"x": range(count), "t": [f"text {i} " * 12 for i in range(1000)] * (count // 1000)})
             source = tmp_path / f"in{suffix}"
             if suffix == ".csv":
                 pa.csv.write_csv(table, source)
@@ -585,7 +585,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
                 pq.write_table(table, source, row_group_size=count)
             command = [sys.executable, "-c", code, str(source), str(tmp_path / f"out{suffix}")]
             peaks[suffix, count] = int(subprocess.run(command, capture_output=True, check=True).stdout)
-        assert peaks[suffix, 1_600_000] < peaks[suffix, 200_000] + 40, peaks
+        assert peaks[suffix, 1_600_000] < peaks[suffix, 200_000] + 60, peaks
 
 
 def test_without_pyarrow_csv_and_json_lines_still_work(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-def graph(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], constants: dict[str, Any] | None = None) -> Any:
+def graph(
+    nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], constants: dict[str, Any] | None = None
+) -> Any:
     """An ONNX model of opset 18; inputs and outputs as name → (dtype, dims)."""
     import onnx
     from onnx import helper
@@ -65,7 +67,11 @@ def sklearn_columns() -> Made:
     y = np.where(frame["size"] + (frame["city"] == "rome") > 0.3, "yes", "no")
     steps = [("n", StandardScaler(), ["size", "age"]), ("c", OneHotEncoder(handle_unknown="ignore"), ["city"])]
     pipeline = make_pipeline(ColumnTransformer(steps), LogisticRegression()).fit(frame, y)
-    types = [("size", FloatTensorType([None, 1])), ("age", Int64TensorType([None, 1])), ("city", StringTensorType([None, 1]))]
+    types = [
+        ("size", FloatTensorType([None, 1])),
+        ("age", Int64TensorType([None, 1])),
+        ("city", StringTensorType([None, 1])),
+    ]
     return convert_sklearn(pipeline, initial_types=types, target_opset={"": 18, "ai.onnx.ml": 3}), frame
 
 
@@ -81,7 +87,9 @@ def fixed_batch(batch: int = 1) -> Made:
         helper.make_node("Softmax", ["m"], ["y"], axis=1),
     ]
     shape = np.array([batch, 6], np.int64)
-    made = graph(nodes, {"x": ("float32", [batch, 2, 3])}, {"y": ("float32", [batch, 3])}, {"w": weights, "flat": shape})
+    made = graph(
+        nodes, {"x": ("float32", [batch, 2, 3])}, {"y": ("float32", [batch, 3])}, {"w": weights, "flat": shape}
+    )
     return made, random.normal(size=(20, 2, 3)).astype(np.float32)
 
 
@@ -128,7 +136,11 @@ def torch_mlp() -> Made:
             super().__init__()
             self.city = torch.nn.Embedding(10, 4)
             self.body = torch.nn.Sequential(
-                torch.nn.Linear(7, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(16, 3)
+                torch.nn.Linear(7, 16),
+                torch.nn.BatchNorm1d(16),
+                torch.nn.ReLU(),
+                torch.nn.Dropout(0.5),
+                torch.nn.Linear(16, 3),
             )
 
         def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -228,3 +240,70 @@ def torch_program(folder: Path, *, free: bool = True) -> Made:
     path = folder / ("free.pt2" if free else "two.pt2")
     torch.export.save(torch.export.export(model, (torch.randn(2, 5),), dynamic_shapes=dims), path)
     return path, torch.randn(9, 5)
+
+
+def keras_mlp() -> Made:
+    """Two named inputs (numbers, an embedded category) and two named outputs, with batch norm and dropout."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    numbers, city = keras.Input((3,), name="numbers"), keras.Input((1,), dtype="int32", name="city")
+    hidden = layers.Concatenate()([numbers, layers.Flatten()(layers.Embedding(6, 2)(city))])
+    hidden = layers.Dropout(0.4)(layers.BatchNormalization()(layers.Dense(8, activation="gelu")(hidden)))
+    outputs = [layers.Dense(1, name="price")(hidden), layers.Dense(3, activation="softmax", name="kind")(hidden)]
+    random = rng()
+    data = {"numbers": random.normal(size=(20, 3)).astype(np.float32), "city": random.integers(0, 6, (20, 1)).astype(np.int32)}
+    return keras.Model([numbers, city], outputs), data
+
+
+def keras_cnn() -> Made:
+    """A convolutional Sequential over images, channels last."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((10, 10, 2)), layers.Conv2D(4, 3, activation="relu"), layers.BatchNormalization(),
+        layers.MaxPooling2D(), layers.DepthwiseConv2D(2), layers.GlobalAveragePooling2D(),
+        layers.Dense(3, activation="softmax"),
+    ])  # fmt: skip
+    return model, rng().normal(size=(12, 10, 10, 2)).astype(np.float32)
+
+
+def keras_sequence() -> Made:
+    """An LSTM and attention over a sequence whose length is free."""
+    import keras
+
+    keras.utils.set_random_seed(2)
+    layers = keras.layers
+    steps = keras.Input((None, 3), name="steps")
+    hidden = layers.LSTM(6, return_sequences=True)(steps)
+    hidden = layers.LayerNormalization()(layers.MultiHeadAttention(2, 4)(hidden, hidden) + hidden)
+    model = keras.Model(steps, layers.Dense(2)(layers.GlobalMaxPooling1D()(hidden)))
+    return model, rng().normal(size=(7, 5, 3)).astype(np.float32)
+
+
+def saved_model(folder: Path) -> Made:
+    """A TensorFlow SavedModel with a signature of two inputs, not written by Keras; gives its folder."""
+    import tensorflow as tf
+
+    class Score(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(rng().normal(size=(4, 2)).astype(np.float32))
+
+        @tf.function(
+            input_signature=[tf.TensorSpec((None, 4), tf.float32, "features"), tf.TensorSpec((None,), tf.int64, "years")]
+        )
+        def serve(self, features: Any, years: Any) -> dict[str, Any]:
+            score = tf.matmul(features, self.weights) * tf.cast(tf.expand_dims(years, 1), tf.float32)
+            return {"score": tf.nn.sigmoid(score), "best": tf.argmax(score, axis=1)}
+
+    module = Score()
+    tf.saved_model.save(module, str(folder / "saved"), signatures={"serving_default": module.serve})
+    random = rng()
+    return folder / "saved", {
+        "features": random.normal(size=(15, 4)).astype(np.float32),
+        "years": random.integers(1, 5, 15),
+    }

@@ -6,8 +6,6 @@ The whole API: `pack`, `inspect`, `load`, `build`, `check`. Importing this modul
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,14 +40,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """`anyport.pack` and `anyport.check` stay functions once the modules of the same names are imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in WHERE or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -38,7 +38,9 @@ def mistyped(schema: Any, fields: Sequence[Field]) -> list[tuple[Field, Any]]:
     for field in fields:
         kind = schema.field(field.name).type
         if not _may_hold(kind, field):
-            wrong.append((field, kind))
+            wrong.append(
+                (field, getattr(kind, "value_type", kind) if need("pyarrow").types.is_dictionary(kind) else kind)
+            )
     return wrong
 
 

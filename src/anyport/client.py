@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -44,7 +44,8 @@ class HttpPredictor:
             raise Mistake(f"{url!r} is not a URL of a server", fix="use http://HOST:PORT or https://HOST")
         self.signature = signature
         self.url = url.rstrip("/")
-        self.path = parts.path.rstrip("/") + path
+        self.prefix = parts.path.rstrip("/")
+        self.path = self.prefix + path
         self.timeout = timeout
         self.context = context
         self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -53,6 +54,10 @@ class HttpPredictor:
         self._parts = parts
         # shared by all threads: a list's append and pop are atomic
         self._idle: list[http.client.HTTPConnection] = []
+
+    def ask_for(self, name: str, version: str) -> None:
+        """From now on, ask for this model of those that the server has."""
+        self.path = f"{self.prefix}/models/{quote(name)}/versions/{quote(version, safe='')}/predict"
 
     def predict(self, inputs: Batch, /) -> Outcome:
         """One answer a row, in order. ServerError where the server fails or cannot be reached."""
@@ -83,7 +88,7 @@ class HttpPredictor:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of another route."""
-        status, reply = self.request("GET", self._parts.path.rstrip("/") + path, None)
+        status, reply = self.request("GET", self.prefix + path, None)
         return status, self._json(status, reply)
 
     def request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
@@ -158,11 +163,12 @@ def bodies(batch: Batch, signature: Signature) -> Iterator[tuple[bytes, int]]:
 
 
 def encode_rows(batch: Batch, signature: Signature) -> Iterator[bytes]:
-    """Each row as one JSON object. Exact: floats are written with all their digits."""
-    listed = [codec.cells(batch[field.name], field) for field in signature.inputs]
-    names = [field.name for field in signature.inputs]
+    """Each row as one JSON object, with the batch's own columns: the server says which do not fit. Exact: floats
+    are written with all their digits."""
+    fields = {field.name: field for field in signature.inputs}
+    listed = {name: codec.cells(column, fields.get(name)) for name, column in batch.items()}
     for row in range(rows(batch)):
-        yield msgspec.json.encode({name: values[row] for name, values in zip(names, listed, strict=True)})
+        yield msgspec.json.encode({name: values[row] for name, values in listed.items()})
 
 
 def decode_answers(replies: Sequence[Mapping[str, Any]], signature: Signature) -> Outcome:

@@ -259,14 +259,14 @@ def keys(field: Field) -> tuple[str, ...] | None:
     return named if len(set(named)) == len(named) else None
 
 
-def cells(made: Column, field: Field) -> list[Any]:
-    """An output's values as JSON-ready data, one a row: None where missing or NaN."""
+def cells(made: Column, field: Field | None) -> list[Any]:
+    """A column's values as JSON-ready data, one a row: None where missing or NaN."""
     import numpy as np
 
     made = made.plain()
     values = made.values
     if values.dtype.kind == "M":
-        zone = "Z" if field.tz else ""
+        zone = "Z" if field is not None and field.tz else ""
         listed: list[Any] = [None if np.isnat(v) else f"{v}{zone}" for v in values]
     elif values.dtype.kind == "f" and not np.isfinite(values).all():
         listed = finite(values.tolist())

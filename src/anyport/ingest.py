@@ -162,20 +162,13 @@ def numpy_column(values: Any, field: Field) -> Column | None:
         levels = [level_of(v, field) for v in values.cat.categories.tolist()]
         if any(v is None for v in levels) or not field.is_text:
             return None
-        dictionary = np.empty(len(levels), object)
-        dictionary[:] = levels
-        valid = codes >= 0
-        return Column(np.where(valid, codes, 0).astype(np.int32), None if valid.all() else valid, dictionary)
+        return coded(codes, levels)
     dtype = getattr(values, "dtype", None)
     if field.dtype == "string" and hasattr(values, "iloc"):
         codes, uniques = need("pandas").factorize(values)
-        levels = np.empty(len(uniques), object)
-        levels[:] = list(uniques)
-        if not all(type(v) is str for v in levels.tolist()):
+        if not all(type(v) is str for v in uniques):
             return None
-        valid = codes >= 0
-        good = bool(valid.all())
-        return Column(np.where(valid, codes, 0).astype(np.int32), None if good else valid, levels)
+        return coded(codes, list(uniques))
     if not isinstance(dtype, np.dtype):
         return None
     array = np.asarray(values)
@@ -195,6 +188,16 @@ def numpy_column(values: Any, field: Field) -> Column | None:
     if field.dtype == "datetime" and dtype.kind == "M":
         return Column(array.astype("datetime64[us]"))
     return None
+
+
+def coded(codes: NDArray[Any], levels: list[Any]) -> Column:
+    """A dictionary column from codes, of which -1 is missing, and the levels they number."""
+    import numpy as np
+
+    dictionary = np.empty(len(levels), object)
+    dictionary[:] = levels
+    valid = codes >= 0
+    return Column(np.where(valid, codes, 0).astype(np.int32), None if valid.all() else valid, dictionary)
 
 
 def is_missing(value: Any) -> bool:

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from anyport import baseline, infer
 from anyport import data as datafiles
 from anyport.batch import rows, take
 from anyport.bundle import PROTOCOL, Bundle, Form, Manifest, Tolerance, Tried, check_name, read, seal, writing
-from anyport.errors import BadData, Impossible, Mistake
+from anyport.errors import BadData, Impossible, Missing, Mistake
 from anyport.frameworks import Framework, Original, get, of_model, of_path
 from anyport.golden.ask import answer, one_thread, raw
 from anyport.golden.rows import Golden, make
@@ -221,17 +220,23 @@ def meta(original: Original) -> dict[str, Any]:
         digest.update(name.encode())
         plain = column.plain().values
         digest.update(repr(plain.tolist()).encode() if plain.dtype == object else plain.tobytes())
-    git = ["git", "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
     return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "git_commit": commit, "data_sha256": digest.hexdigest(), "rows": rows(original.data),
+        "git_commit": commit(), "data_sha256": digest.hexdigest(), "rows": rows(original.data),
         "python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}",
         "anyport": importlib.metadata.version("anyport"),
     }  # fmt: skip
+
+
+def commit() -> str:
+    """The git commit of the current folder; "" where there is no repository, or no git."""
+    from anyport.kit.process import Failed, run
+
+    try:
+        done = run(["git", "rev-parse", "HEAD"], timeout=5)
+    except (Missing, Failed):
+        return ""
+    return done.stdout.decode().strip() if done.code == 0 else ""
 
 
 __all__ = ["Form", "pack"]

@@ -187,8 +187,9 @@ def broken(field: Field, column: Column) -> Iterator[tuple[NDArray[np.bool_], Ca
 
 
 def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    flat: NDArray[np.bool_] = mask.any(axis=tuple(range(1, mask.ndim))) if mask.ndim > 1 else mask
-    return flat
+    import numpy as np
+
+    return np.asarray(mask.any(axis=tuple(range(1, mask.ndim))), bool) if mask.ndim > 1 else mask
 
 
 def _shown(column: Column) -> Callable[[int], str]:

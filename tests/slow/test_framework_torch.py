@@ -72,7 +72,9 @@ def test_a_free_axis_runs_at_sizes_never_seen() -> None:
     mask[1, 3:] = 0
     predictor = GraphPredictor(found.signature, only(found).fast, None)
     got = predictor.predict({"input_ids": Column(ids.numpy()), "attention_mask": Column(mask.numpy())})
-    np.testing.assert_allclose(got.outputs["prediction"].values, forward(model, ids, mask).numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        got.outputs["prediction"].values, forward(model, ids, mask).numpy(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_torchscript(tmp_path: Path) -> None:
@@ -82,7 +84,8 @@ def test_torchscript(tmp_path: Path) -> None:
     assert [f.name for f in found.signature.outputs] == ["output_0", "output_1"]
     assert deep.fault(found, only(found)) == ""
     np.testing.assert_array_equal(
-        framework.ask(model, {"x": data[0].numpy(), "scale": data[1].numpy()})["output_1"], forward(model, *data)[1].numpy()
+        framework.ask(model, {"x": data[0].numpy(), "scale": data[1].numpy()})["output_1"],
+        forward(model, *data)[1].numpy(),
     )
 
 
@@ -94,7 +97,9 @@ def test_an_exported_program_with_and_without_a_free_batch(tmp_path: Path, free:
     assert found.signature.inputs[0].shape == (5,)
     assert deep.fault(found, only(found)) == ""
     expected = torch.cat([model.module()(data[i : i + 1].repeat(2, 1))[:1] for i in range(len(data))])
-    np.testing.assert_allclose(framework.ask(model, {"input": data.numpy()})["prediction"], expected.detach(), rtol=1e-6)
+    np.testing.assert_allclose(
+        framework.ask(model, {"input": data.numpy()})["prediction"], expected.detach(), rtol=1e-6
+    )
 
 
 def test_a_table_goes_in_as_one_tensor() -> None:

@@ -77,7 +77,7 @@ def array(values: Any) -> NDArray[Any]:
         raise BadData(f"the answers of the rows differ in shape: {error}") from error
     if found.ndim == 0:
         raise BadData(f"one answer a row is needed; the object gave a single {type(values).__name__}")
-    return found.astype(object) if found.dtype.kind in "US" else found
+    return found.astype(object) if found.dtype.kind == "U" else found
 
 
 def candidates(original: Original) -> Iterator[Candidate]:

@@ -94,7 +94,8 @@ def single(original: Original, inputs: Batch) -> Outcome:
             refused[row] = (refusal(error),)
             continue
         for name, array in answers.items():
-            found.setdefault(name, room(array, n))[row] = array[0]
+            # a slice, since a single item of a text array would be a numpy.str_
+            found.setdefault(name, room(array, n))[row : row + 1] = array
     return outcome(original, found, refused, n)
 
 

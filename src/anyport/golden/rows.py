@@ -25,6 +25,9 @@ MOST_BYTES = 8 << 20
 SECONDS = 4.0
 """For asking the original row by row; of a slow model fewer rows are asked alone, at least LEAST_ROWS."""
 LEAST_ROWS = 60
+HUGE = 1e30
+"""Far beyond any data, yet its cube is finite: past that a distance overflows, and what the original answers
+depends on how its library sums."""
 UNICODE = ("žluťoučký kůň", "日本語", "🙂", "a'b\"c\\d,e;f\tg", " padded ", "İstanbul", "0012")
 """Strings that encodings, quoting, trimming or case folding spoil."""
 
@@ -200,9 +203,10 @@ def odd_values(data: Column, field: Field) -> list[tuple[str, Any]]:
             numbers: list[Any] = [int(min(max(v, limits.min), limits.max)) for v in reach]
         else:
             numbers = [*reach, -0.0, 5e-324, 1e-30]
-            numbers += [field.high if field.high is not None else 1e300, field.low if field.low is not None else -1e300]
+            numbers += [field.high if field.high is not None else HUGE, field.low if field.low is not None else -HUGE]
             if field.dtype != "float64":
-                numbers = [v for v in numbers if abs(v) <= np.finfo(field.dtype).max]
+                most = float(np.finfo(field.dtype).max)
+                numbers = [v for v in numbers if abs(v) <= most]
             odd += [("extreme" if field.infinite else "refused", v) for v in (np.inf, -np.inf)]
             odd += [("refused", np.nextafter(v, v * np.inf)) for v in (field.high, field.low) if v is not None]
         inside = [

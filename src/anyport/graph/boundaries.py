@@ -51,6 +51,8 @@ def thresholds(
         if slots is None:
             continue
         splits = (table.mode != LEAF) & (table.mode != MEMBER)
+        if not splits.any():
+            continue
         features, values = table.feature[splits], at_most(table)[splits]
         order = np.argsort(features, kind="stable")
         kinds, starts = np.unique(features[order], return_index=True)

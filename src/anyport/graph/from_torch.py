@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from anyport.errors import Impossible, need
+from anyport.graph.rowwise import asked_by_row, rowwise
 from anyport.signature import Dtype, Field
 
 if TYPE_CHECKING:
@@ -67,14 +68,10 @@ class Call:
 
     def arrays(self, named: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """forward's answers as numpy arrays, in eval mode and without gradients; each with a row for each row."""
-        import numpy as np
-
         n = len(next(iter(named.values())))
         size = fixed_rows(self.model) if self.program else None
         if size is not None:
-            # an exported program without a free batch axis takes exactly `size` rows: each row is repeated
-            rows = [self._arrays({k: np.repeat(v[i : i + 1], size, axis=0) for k, v in named.items()}) for i in range(n)]
-            return {k: np.concatenate([r[k][:1] for r in rows]) for k in rows[0]}
+            return asked_by_row(self._arrays, named, size)
         found = self._arrays(named)
         for name, array in found.items():
             if array.ndim == 0 or len(array) != n:
@@ -238,8 +235,6 @@ def attempt(call: Call, example: dict[str, NDArray[Any]]) -> Exported:
 
 def one_row(graph: Any, call: Call) -> Any:
     """A graph for one row, or for as many as an exported program takes, run for each row."""
-    from anyport.graph.rowwise import rowwise
-
     return rowwise(graph, batch=(fixed_rows(call.model) or 1) if call.program else 1)
 
 

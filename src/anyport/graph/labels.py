@@ -162,4 +162,3 @@ def output_names(model: Any) -> dict[str, str]:
         wanted = {p.name: p.name for p in ports}
     fed = {p.name for p in inputs(model)}
     return {old: new + "_answer" if new in fed else new for old, new in wanted.items() if old}
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anyport.errors import Impossible, need
@@ -95,3 +96,14 @@ def rowwise(model: Any, *, batch: int | None) -> Any:
     made = onnx.helper.make_model(outer, opset_imports=body.opset_import, ir_version=body.ir_version)
     made.functions.extend(body.functions)
     return made
+
+
+def asked_by_row(
+    answer: Callable[[dict[str, Any]], Mapping[str, Any]], named: Mapping[str, Any], size: int
+) -> dict[str, Any]:
+    """Answers of an original that takes exactly `size` rows: each row is repeated and the first answer kept."""
+    import numpy as np
+
+    n = len(next(iter(named.values())))
+    rows = [answer({k: np.repeat(v[i : i + 1], size, axis=0) for k, v in named.items()}) for i in range(n)]
+    return {k: np.concatenate([r[k][:1] for r in rows]) for k in rows[0]}

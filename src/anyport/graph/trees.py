@@ -13,8 +13,8 @@ LEAF, LESS_EQUAL, LESS, MEMBER = 0, 1, 2, 3
 """Node modes: x <= threshold, x < threshold, or x in a category set goes left; all else right."""
 
 Float = Literal["float32", "float64"]
-Link = Literal["identity", "logistic", "half-logistic", "softmax", "softmax2", "exp", "hinge"]
-"""What the caller applies to the scores, for readers of the table; `softmax2` is a softmax of (-score, score)."""
+Link = Literal["identity", "logistic", "softmax", "exp", "softplus", "hinge", "square"]
+"""What the caller applies to the scores, for readers of the table; `square` is x * |x|, `hinge` is x > 0."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class TreeTable:
     """Categories are compared after cutting x to an integer, towards zero."""
     divisor: float = 1.0
     """The scores are divided by this, by the caller (forests: the number of trees)."""
+    slope: float = 1.0
+    """The scores are multiplied by this, before the link, by the caller."""
     link: Link = "identity"
     whole: bool = True
     """False: the graph only asks which leaf is reached; `values` are not what it answers."""

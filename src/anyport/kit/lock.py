@@ -137,10 +137,12 @@ def uv(*argv: str, cwd: Path) -> Done:
 def why(done: Done, what: str) -> AnyportError:
     """uv's failure as ours: the network, a program or a Python that is not here, or the packages themselves."""
     said = done.stderr.strip()
-    reason = re.sub(r"\s+", " ", re.sub(r"^error: ", "", said)).strip()[-1500:] or f"uv exited with {done.code}"
+    reason = re.sub(r"\s+", " ", said.partition("error: ")[2] or said).strip()[:1500] or f"uv exited with {done.code}"
     if re.search(r"No space left on device|Disk quota exceeded", said):
         return Mistake(f"{what}: the disk is full", fix="free some space, or set XDG_CACHE_HOME and UV_CACHE_DIR")
-    if re.search(r"HTTP status client error \((401|403|407)", said):
+    if re.search(r"Hash mismatch", said):
+        return BadBundle(f"{what}: the registry gave another file than the one that was locked: {reason}")
+    if re.search(r"lack of valid authentication|HTTP status client error \((401|403|407)", said):
         return Mistake(f"{what}: the registry refused the credentials: {reason}", fix="see uv's UV_INDEX_… variables")
     if NO_NETWORK.search(said):
         return Offline(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from anyport import codec, predictor
 from anyport.batch import Batch, Outcome, rows, take
 from anyport.bundle import Bundle
-from anyport.errors import BadData, Mistake
+from anyport.errors import BadData, Missing, Mistake
 from anyport.predictor import Predictor
 from anyport.serve import hot
 from anyport.serve.join import Joiner
@@ -61,15 +62,22 @@ class Served:
         self.pool = ThreadPoolExecutor(1, thread_name_prefix=f"anyport-{bundle.name}")
         """One thread: a Python model may not be safe with two, and a graph's run fills a core anyway."""
         self.joiner = Joiner(self.run, self.pool)
+        self.closing = ExitStack()
+        """Ends what the predictor has started."""
 
     def load(self, *, trust: Any, threads: int) -> None:
         """Read the model and ask it one golden row, so that the first caller does not pay for first times."""
-        made = predictor.of(self.bundle, trust=trust, threads=threads)
+        made = opened(self.bundle, self.closing, trust=trust, threads=threads)
         self.golden = golden_row(self.bundle)
         if self.golden is not None:
             made.predict(self.golden)
         self.hot = hot.of(made)
         self.predictor = made
+
+    def close(self) -> None:
+        """Let go of threads and processes."""
+        self.pool.shutdown()
+        self.closing.close()
 
     def example(self) -> dict[str, Any] | None:
         """A row that the model answers, JSON-ready."""
@@ -150,6 +158,19 @@ class Served:
         refused = {int(good[row]): said for row, said in found.refused.items()} | dict(read.refused)
         spread = {name: predictor.scatter(column.plain(), good, count) for name, column in found.outputs.items()}
         return Outcome(spread, refused)
+
+
+def opened(bundle: Bundle, closing: ExitStack, *, trust: Any, threads: int) -> Predictor:
+    """The bundle's predictor. A Python model answers in this process where this is the environment it was locked in,
+    else in a process of its own, in that environment."""
+    if bundle.form == "graph":
+        return predictor.of(bundle, threads=threads)
+    from anyport import pyform
+
+    try:
+        return pyform.predictor(bundle, trust=trust)
+    except Missing:
+        return closing.enter_context(pyform.apart(bundle, trust=trust))
 
 
 def wants(read: codec.Body, partial: bool) -> Batch | None:

@@ -43,7 +43,11 @@ def protocol(app: App) -> type[HttpToolsProtocol]:
 def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
     """Open the hot path of every model that has one, on all connections of this loop."""
     ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.models if model.hot is not None}
-    app.ticks.update({quote(path).encode(): ticks[id(m)] for path, m in app.routes.items() if id(m) in ticks})
+    for path, model in app.routes.items():
+        if id(model) in ticks:
+            # rows that are all good are answered alike with and without the parameter
+            for raw in (quote(path), f"{quote(path)}?partial=true"):
+                app.ticks[raw.encode()] = ticks[id(model)]
 
 
 class HotProtocol(HttpToolsProtocol):

@@ -101,6 +101,10 @@ def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], Non
     # a long body is decoded in a thread; the default of 5 ms would be every other caller's latency
     sys.setswitchinterval(0.001)
     one = worker(app, load, ready)
-    one.run(sockets=list(sockets))
+    try:
+        one.run(sockets=list(sockets))
+    finally:
+        for model in app.models:
+            model.close()
     if one.broken is not None:
         raise one.broken

@@ -25,6 +25,7 @@ LINKS: dict[str, Link] = {
     **dict.fromkeys(("poisson", "gamma", "tweedie"), "exp"),
     **dict.fromkeys(("binary", "multiclassova", "cross_entropy"), "logistic"),
     "multiclass": "softmax",
+    "cross_entropy_lambda": "softplus",
 }  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def table(model: Model) -> TreeTable:
         zero_missing=zero,
         trunc=True,
         divisor=float(rounds) if averages(model) else 1.0,
+        slope=float(model.settings.get("sigmoid", 1.0)),
         link=link(model),
     )
 
@@ -150,6 +152,8 @@ def _numbers(text: dict[str, str], name: str, kind: Any) -> NDArray[Any]:
 def link(model: Model) -> Link:
     if model.objective not in LINKS:
         raise Impossible(f"LightGBM's objective {model.objective!r} has no known output")
+    if "sqrt" in model.settings:
+        return "square"
     return LINKS[model.objective]
 
 
@@ -160,16 +164,15 @@ def scores(b: Builder, model: Model, x: Features) -> str:
     raw = linear_trees(b, made, x, [_leaves(tree) for tree in model.trees]) if any(linear) else emit(b, made, x)
     if made.divisor != 1:
         raw = m.divide(b, raw, made.divisor)
-    if model.objective == "cross_entropy_lambda":
+    if made.link == "softplus":
         return b.add("Log", [m.shift(b, b.add("Exp", [raw]), 1.0)])
     if made.link == "exp":
         return b.add("Exp", [raw])
     if made.link == "softmax":
         return m.softmax(b, raw)
     if made.link == "logistic":
-        slope = float(model.settings.get("sigmoid", 1.0))
-        return b.add("Sigmoid", [raw if slope == 1 else m.scale(b, raw, slope)])
-    if "sqrt" in model.settings:
+        return b.add("Sigmoid", [raw if made.slope == 1 else m.scale(b, raw, made.slope)])
+    if made.link == "square":
         return b.add("Mul", [raw, b.add("Abs", [raw])])
     return raw
 

@@ -16,7 +16,8 @@ from anyport.errors import Impossible
 from anyport.graph.build import Builder
 
 FAMILIES = (
-    "trees", "linear", "neighbours", "bayes", "svm", "cluster", "neural", "kernels", "meta", "multi", "outlier", "others",  # predictors
+    "trees", "linear", "neighbours", "bayes", "svm", "cluster", "neural", "kernels",  # predictors
+    "meta", "multi", "outlier", "others",
     "compose", "scale", "encode", "impute", "expand", "select", "decompose", "text",  # transformers
 )  # fmt: skip
 """Modules beside this one; each has `CONVERTERS: dict[class name, function]`, and where classes of it both

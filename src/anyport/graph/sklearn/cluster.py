@@ -59,11 +59,11 @@ def nearest_centre(b: Builder, estimator: Any, x: Features) -> Answers:
         raise Impossible(f"{type(estimator).__name__} was fitted on precomputed affinities and cannot place a new row")
     if len(centres) == 0:
         return Answers(prediction=m.repeated(b, x.tensor(), np.int64(-1)))
-    return Answers(prediction=m.argmin(b, distances.products(b, x.tensor(), m.dense(centres))))
+    return Answers(prediction=distances.nearest(b, x.tensor(), m.dense(centres)))
 
 
 def birch(b: Builder, estimator: Any, x: Features) -> Answers:
-    nearest = m.argmin(b, distances.products(b, x.tensor(), estimator.subcluster_centers_))
+    nearest = distances.nearest(b, x.tensor(), m.dense(estimator.subcluster_centers_))
     return Answers(prediction=m.choose(b, estimator.subcluster_labels_, nearest))
 
 
@@ -114,26 +114,10 @@ def mahalanobis(b: Builder, estimator: Any, value: str) -> str:
     return b.add("Add", [inner, b.add("Mul", [m.total(b, m.square(b, value)), b.constant(p)])])
 
 
-def to_centres(b: Builder, estimator: Any, x: Features) -> Tensor:
-    """transform of KMeans: distances to the centres."""
-    centres = estimator.cluster_centers_
-    return Tensor(b, distances.euclidean(b, x.tensor(), centres), len(centres))
-
-
-def to_subclusters(b: Builder, estimator: Any, x: Features) -> Tensor:
-    centres = estimator.subcluster_centers_
-    return Tensor(b, distances.euclidean(b, x.tensor(), centres), len(centres))
-
-
 CONVERTERS = {
     **dict.fromkeys(("KMeans", "MiniBatchKMeans"), k_means),
     "BisectingKMeans": bisecting,
     **dict.fromkeys(("MeanShift", "AffinityPropagation"), nearest_centre),
     "Birch": birch,
     **dict.fromkeys(("GaussianMixture", "BayesianGaussianMixture"), mixture),
-}
-
-TRANSFORMS = {
-    **dict.fromkeys(("KMeans", "MiniBatchKMeans", "BisectingKMeans"), to_centres),
-    "Birch": to_subclusters,
 }

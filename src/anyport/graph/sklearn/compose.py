@@ -8,17 +8,27 @@ from typing import Any
 from anyport.errors import Impossible
 from anyport.graph.build import Builder
 from anyport.graph.encoder import Multiply
-from anyport.graph.sklearn import Features, convert
+from anyport.graph.sklearn import Features, convert, transform
 from anyport.graph.sklearn.frame import Frame, beside, lift
 
 
 def pipeline(b: Builder, model: Any, x: Features) -> Any:
     """Answers of the last step, or Features where it is a transformer."""
-    answer: Any = x
-    for _, step in model.steps:
+    features = chain(b, model.steps[:-1], x)
+    last = model.steps[-1][1]
+    return features if last is None or last == "passthrough" else convert(b, last, features)
+
+
+def pipeline_features(b: Builder, model: Any, x: Features) -> Features:
+    """`transform` of a pipeline, also where its last step could predict."""
+    return chain(b, model.steps, x)
+
+
+def chain(b: Builder, steps: Sequence[tuple[str, Any]], x: Features) -> Features:
+    for _, step in steps:
         if step is not None and step != "passthrough":
-            answer = convert(b, step, answer)
-    return answer
+            x = transform(b, step, x)
+    return x
 
 
 def column_transformer(b: Builder, model: Any, x: Features) -> Frame:
@@ -30,7 +40,7 @@ def column_transformer(b: Builder, model: Any, x: Features) -> Frame:
             continue
         chosen = features.select(model._transformer_to_input_indices[name])
         if not (isinstance(transformer, str) and transformer == "passthrough"):
-            chosen = lift(convert(b, transformer, chosen))
+            chosen = lift(transform(b, transformer, chosen))
         parts.append(_weighted(chosen, (model.transformer_weights or {}).get(name)))
     if not parts:
         raise Impossible("the ColumnTransformer keeps no column")
@@ -47,8 +57,6 @@ def _list(columns: Any) -> Sequence[Any]:
     return tuple(np.flatnonzero(values)) if values.dtype == bool else tuple(values)
 
 
-
-
 def feature_union(b: Builder, model: Any, x: Features) -> Frame:
     """Several transformers of the same features, side by side."""
     weights = model.transformer_weights or {}
@@ -57,7 +65,7 @@ def feature_union(b: Builder, model: Any, x: Features) -> Frame:
         if isinstance(transformer, str) and transformer == "drop":
             continue
         same = isinstance(transformer, str) and transformer == "passthrough"
-        made = lift(x) if same else lift(convert(b, transformer, x))
+        made = lift(x) if same else lift(transform(b, transformer, x))
         parts.append(_weighted(made, weights.get(name)))
     if not parts:
         raise Impossible("the FeatureUnion keeps nothing")
@@ -69,3 +77,5 @@ def _weighted(x: Frame, weight: float | None) -> Frame:
 
 
 CONVERTERS = {"Pipeline": pipeline, "ColumnTransformer": column_transformer, "FeatureUnion": feature_union}
+
+TRANSFORMS = {"Pipeline": pipeline_features}

@@ -41,6 +41,15 @@ def products(b: Builder, value: str, points: NDArray[Any]) -> str:
     return m.shift(b, inner, (points**2).sum(axis=1))
 
 
+def nearest(b: Builder, value: str, points: NDArray[Any]) -> str:
+    """sklearn.metrics.pairwise_distances_argmin, int64 [N], with its sums in its order: (|x|² - 2 x·p) + |p|²,
+    not below 0. Where two points are equally far, which one wins hangs on the last bit."""
+    inner = b.add("MatMul", [value, b.constant(-2.0 * points.T)])
+    far = b.add("Add", [m.total(b, m.square(b, value)), inner])
+    far = b.add("Max", [m.shift(b, far, (points**2).sum(axis=1)), b.constant(0.0)])
+    return m.argmin(b, far)
+
+
 def differences(b: Builder, value: str, points: NDArray[Any]) -> list[str]:
     """x - p feature by feature: d values of [N, m]."""
     width = points.shape[1]

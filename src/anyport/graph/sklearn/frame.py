@@ -84,6 +84,14 @@ class Frame:
             raise Impossible("arithmetic in float16")
         return "float32" if joint == "float32" else "float64"
 
+    def joined(self) -> Frame:
+        """The features as one array holds them: all of the dtype that fits them all."""
+        import numpy as np
+
+        kinds = sorted({f.dtype for f in self.features})
+        joint = "object" if "object" in kinds else np.result_type(*kinds).name if kinds else "float64"
+        return self.having(f if f.dtype == joint else replace(f, dtype=joint) for f in self.features)
+
     def steps(self, chains: Sequence[Sequence[Step]], *, dtype: str = "float64") -> Frame:
         """Each feature through its own steps, exactly; `dtype` is what the original computes in: float32
         rounds after every operation."""

@@ -8,7 +8,7 @@ from anyport.errors import Impossible
 from anyport.graph.build import Builder
 from anyport.graph.sklearn import Answers, Features, Tensor
 from anyport.graph.sklearn import arithmetic as m
-from anyport.graph.sklearn.distances import products
+from anyport.graph.sklearn.distances import nearest
 from anyport.graph.sklearn.meta import answers_of, code, labels, mean, response
 from anyport.graph.sklearn.svm import one_vs_rest as pair_scores
 
@@ -91,7 +91,7 @@ def output_code(b: Builder, estimator: Any, x: Features) -> Answers:
 
     scores = [binary_score(b, e, answers_of(b, e, x)) for e in estimator.estimators_]
     book = np.asarray(estimator.code_book_, np.float64)
-    return Answers(prediction=m.argmin(b, products(b, m.stack(b, scores), book)))
+    return Answers(prediction=nearest(b, m.stack(b, scores), book))
 
 
 def multi_classifier(b: Builder, estimator: Any, x: Features) -> Answers:

@@ -21,6 +21,8 @@ def nearest(b: Builder, estimator: Any, x: Features, count: int) -> tuple[str, s
     metric, params = metric_of(estimator)
     rank, node, power = distances.ranked(b, x.tensor(), points, metric, params)
     top, index = b.add_many("TopK", [rank, b.constant([count], "int64")], outputs=2, axis=1, largest=0, sorted=1)
+    # Where nothing is nearer than infinity, scikit-learn's heap stays as it was made: training row 0.
+    index = b.add("Where", [b.add("IsInf", [top]), b.constant(0, "int64"), index])
     return distances.distance_of(b, top, node, power), index
 
 
@@ -159,8 +161,10 @@ def centroid(b: Builder, estimator: Any, x: Features) -> Answers:
     answers = of_scores(b, scores, classes)
     prediction = answers.prediction
     if np.isclose(estimator.class_prior_, 1 / classes).all():
-        rank = distances.products if estimator.metric == "euclidean" else distances.manhattan
-        prediction = m.argmin(b, rank(b, value, points))
+        if estimator.metric == "euclidean":
+            prediction = distances.nearest(b, value, points)
+        else:
+            prediction = m.argmin(b, distances.manhattan(b, value, points))
     if estimator.metric != "euclidean":
         return Answers(prediction=prediction)
     return Answers(prediction, answers.probability, answers.decision)
