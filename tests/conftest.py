@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1", NO_COLOR="1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-import packed  # noqa: E402 - after the path and the threads are set
+import packed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,10 +45,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = keep
 
 
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session share: pytest-xdist gives each its own below one."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Settings and cache of the tests' own: nothing is read from or left in the user's."""
-    folder = tmp_path_factory.mktemp("home")
+def home(common: Path) -> Iterator[Path]:
+    """Settings and cache of the tests' own: nothing is read from the user's, or left there."""
+    folder = common / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -57,11 +64,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory, home: Path) -> packed.Shelf:
+def shelf(common: Path, home: Path) -> packed.Shelf:
     """Bundles of the zoo, packed once per session however many processes run it."""
-    base = tmp_path_factory.getbasetemp()
-    # pytest-xdist gives each worker its own folder below one that they share
-    common = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     return packed.Shelf(common / "shelf")
 
 

@@ -34,13 +34,12 @@ def from_arrow(table: Any, fields: Sequence[Field]) -> tuple[dict[str, Column], 
 
 def mistyped(schema: Any, fields: Sequence[Field]) -> list[tuple[Field, Any]]:
     """Fields whose Arrow column cannot hold a single value of theirs, with the column's type."""
+    types = need("pyarrow").types
     wrong = []
     for field in fields:
         kind = schema.field(field.name).type
         if not _may_hold(kind, field):
-            wrong.append(
-                (field, getattr(kind, "value_type", kind) if need("pyarrow").types.is_dictionary(kind) else kind)
-            )
+            wrong.append((field, kind.value_type if types.is_dictionary(kind) else kind))
     return wrong
 
 
@@ -382,7 +381,7 @@ def to_array(values: NDArray[Any], kind: Any, null: NDArray[np.bool_]) -> Any:
     if values.dtype == object:
         values = np.array([0 if n else v for v, n in zip(values.tolist(), null.tolist(), strict=True)], dtype)
     plain = np.ascontiguousarray(values.astype(dtype, copy=False))
-    held = pa.py_buffer(np.packbits(plain, bitorder="little") if dtype == bool else plain)
+    held = pa.py_buffer(np.packbits(plain, bitorder="little") if dtype.kind == "b" else plain)
     return pa.Array.from_buffers(kind, len(plain), [_bitmap(null), held])
 
 

@@ -111,6 +111,8 @@ def ask(model: Any, native: Any) -> dict[str, NDArray[Any]]:
     if hasattr(model, "transform"):
         made = model.transform(native)
         made = made.toarray() if hasattr(made, "toarray") else np.asarray(made)
+        if made.ndim == 1:  # SparsePCA flattens a single row
+            made = made.reshape(len(native), -1)
         return {"transform": made.astype(np.float64) if made.dtype == object else made}
     if hasattr(model, "score_samples"):
         return {"score": np.asarray(model.score_samples(native))}

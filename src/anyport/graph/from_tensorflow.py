@@ -171,7 +171,7 @@ def convert(
 
         function = tf.function(flat, input_signature=wanted)
         graph, _ = tf2onnx.convert.from_function(
-            function, input_signature=wanted, opset=OPSET, custom_op_handlers={"Erfc": (erfc, [])}
+            function, input_signature=wanted, opset=OPSET, custom_op_handlers={"Erfc": (one_off, []), "Expm1": (one_off, [])}
         )
     has = need("onnx").defs.has
     nodes = [n for g in graphs_of(graph.graph) for n in g.node]
@@ -188,17 +188,17 @@ def convert(
     return graph
 
 
-def erfc(context: Any, node: Any, name: str, args: Any) -> None:
-    """tf2onnx's handler for Erfc, which Keras' gelu is made of and tf2onnx does not know: 1 - Erf(x)."""
+def one_off(context: Any, node: Any, name: str, args: Any) -> None:
+    """tf2onnx's handler for two operators it does not know: Erfc is 1 - Erf(x) (Keras' gelu), Expm1 is Exp(x) - 1."""
     import numpy as np
 
-    dtype = np.dtype(need("onnx").helper.tensor_dtype_to_np_dtype(context.get_dtype(node.output[0])))
-    one = context.make_const(f"{name}_one", np.array(1, dtype))
-    erf = context.make_node("Erf", [node.input[0]], name=f"{name}_erf")
-    output, shape = node.output[0], context.get_shape(node.output[0])
-    kind = context.get_dtype(output)
+    output = node.output[0]
+    kind, shape = context.get_dtype(output), context.get_shape(output)
+    one = context.make_const(f"{name}_one", np.array(1, need("onnx").helper.tensor_dtype_to_np_dtype(kind))).output[0]
+    inner = context.make_node("Erf" if node.type == "Erfc" else "Exp", [node.input[0]], name=f"{name}_inner").output[0]
+    ends = [one, inner] if node.type == "Erfc" else [inner, one]
     context.remove_node(node.name)
-    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=[output], shapes=[shape], dtypes=[kind])
+    context.make_node("Sub", ends, name=name, outputs=[output], shapes=[shape], dtypes=[kind])
 
 
 def first_line(error: BaseException) -> str:

@@ -51,8 +51,8 @@ class TreeTable:
     """The original rounds inputs to float32 before it compares."""
     add: Float = "float64"
     """What the original adds leaf values in."""
-    trunc: bool = False
-    """Categories are compared after cutting x to an integer, towards zero."""
+    cut: Literal["exact", "trunc", "floor"] = "exact"
+    """How x becomes a category: as it is, cut towards zero, or cut downwards."""
     divisor: float = 1.0
     """The scores are divided by this, by the caller (forests: the number of trees)."""
     slope: float = 1.0
@@ -199,9 +199,9 @@ def prepared(table: TreeTable, x: NDArray[Any]) -> NDArray[Any]:
 
     x = x.astype(np.float32).astype(np.float64) if table.cast32 else x.copy()
     x[:, table.zero_missing] = np.where(np.abs(x[:, table.zero_missing]) <= TINY, np.nan, x[:, table.zero_missing])
-    if table.trunc:
+    if table.cut != "exact":
         categorical = categories(table)
-        x[:, categorical] = np.trunc(x[:, categorical])
+        x[:, categorical] = (np.trunc if table.cut == "trunc" else np.floor)(x[:, categorical])
     return x
 
 

@@ -71,11 +71,14 @@ def _prepare(b: Builder, table: TreeTable, value: str) -> tuple[str, Float]:
         if not table.zero_missing.all():
             zeros = b.add("And", [zeros, b.constant(table.zero_missing)])
         value = b.add("Where", [zeros, b.constant(float("nan"), have), value])
-    if table.trunc and len(categorical := categories(table)):
+    if table.cut != "exact" and len(categorical := categories(table)):
         import numpy as np
 
         chosen = np.isin(np.arange(table.width), categorical)
-        cut = b.add("Mul", [b.add("Floor", [b.add("Abs", [value])]), b.add("Sign", [value])])
+        if table.cut == "floor":
+            cut = b.add("Floor", [value])
+        else:
+            cut = b.add("Mul", [b.add("Floor", [b.add("Abs", [value])]), b.add("Sign", [value])])
         value = b.add("Where", [b.constant(chosen), cut, value])
     return value, have
 

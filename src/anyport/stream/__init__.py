@@ -29,7 +29,7 @@ AHEAD = 2
 
 
 Told = Callable[[int, float, float | None], None]
-"""What progress is told after each chunk: rows so far, rows a second, the share of the input where its size is known."""
+"""What progress is told after each chunk: rows so far, rows a second, and the share of the input, where known."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def predict_file(
 
     `out` appears whole or not at all. With `resume`, what a killed run had done is kept in OUT.partial and the
     next one goes on from there, to the same bytes; `model` (a digest) says by whom it was answered.
-    Raises TooManyRejects after writing (`max_rejects` -1 allows any), BadData before anything is written where columns do not fit.
+    Raises TooManyRejects after writing (`max_rejects` -1 allows any); BadData before anything is written where
+    columns do not fit.
     """
     begun = time.monotonic()
     source, out = Path(source), Path(out)

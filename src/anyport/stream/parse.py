@@ -14,7 +14,7 @@ from anyport.ingest import level_of
 from anyport.signature import Field
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _Found = dict[int, list[Refusal]]
 NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?|nan)", re.ASCII | re.IGNORECASE)

@@ -175,7 +175,6 @@ def _columns(format: Format, fields: Sequence[Field], ids: Sequence[str], schema
 
 
 def _typed(values: Any, field: Any) -> Any:
-    pa = need("pyarrow")
     if isinstance(values, list):
         return arrow.strings([_word(v) for v in values])
     return values.cast(field.type) if values.type != field.type else values

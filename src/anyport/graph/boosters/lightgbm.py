@@ -95,7 +95,7 @@ def table(model: Model) -> TreeTable:
         width=model.width,
         outputs=model.columns,
         zero_missing=zero,
-        trunc=True,
+        cut="trunc",
         divisor=float(rounds) if averages(model) else 1.0,
         slope=float(model.settings.get("sigmoid", 1.0)),
         link=link(model),

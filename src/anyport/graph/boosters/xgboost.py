@@ -118,6 +118,7 @@ def table(model: Model) -> TreeTable:
         start=base_scores(model),
         cast32=True,
         add="float32",
+        cut="floor",
         link=link(model),
     )
 
@@ -191,13 +192,13 @@ class Replaced(Tensor):
 
 
 def _linear(b: Builder, model: Model, x: Features) -> str:
-    """gblinear: a missing feature adds nothing."""
+    """gblinear: a missing feature adds nothing. 3.2 starts every output from the first base score."""
     import numpy as np
 
     weights = np.array(model.body["weights"], np.float32).reshape(-1, model.outputs)
     value = b.cast(x.tensor(), "float32")
     known = b.add("Where", [b.add("IsNaN", [value]), b.constant(np.float32(0), "float32"), value])
-    bias = weights[-1] + base_scores(model).astype(np.float32)
+    bias = weights[-1] + base_scores(model)[0]
     return b.add("Gemm", [known, b.constant(weights[:-1], "float32"), b.constant(bias, "float32")])
 
 

@@ -34,7 +34,7 @@ def outputs(t: Any, width: int) -> int:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = t.transform(np.full((1, width), 0.5, dtype=np.float64))
+        made = t.transform(np.full((2, width), 0.5, dtype=np.float64))  # SparsePCA flattens a single row
     return int(made.shape[1])
 
 

@@ -54,7 +54,7 @@ def spline(b: Builder, t: Any, x: Features) -> Frame:
             made += tabled(feature, _ask_column(t, i, features.width, len(kept), dtype), (), dtype=dtype)
             continue
         value = m.column(b, features.select([i]).tensor(), 0)
-        block = graph_frame(b, basis(b, t, t.bsplines_[i], m.tall(b, value)), count, dtype=dtype, like=features)
+        block = graph_frame(b, basis(b, t, i, m.tall(b, value)), count, dtype=dtype, like=features)
         made += rounded(block.select(kept), dtype).features
     return features.having(made, sparse=bool(t.sparse_output))
 
@@ -84,10 +84,11 @@ def _ask_column(t: Any, index: int, width: int, outputs: int, dtype: str) -> Ask
     return ask
 
 
-def basis(b: Builder, t: Any, bspline: Any, value: str) -> str:
-    """[N, 1] → [N, n_splines]."""
+def basis(b: Builder, t: Any, index: int, value: str) -> str:
+    """[N, 1] → [N, n_splines], of feature `index`."""
     import numpy as np
 
+    bspline = t.bsplines_[index]
     knots, k, coefficients = np.asarray(bspline.t, np.float64), int(bspline.k), np.asarray(bspline.c, np.float64)
     count = len(knots) - k - 1
     low, high = float(knots[k]), float(knots[count])
@@ -100,7 +101,9 @@ def basis(b: Builder, t: Any, bspline: Any, value: str) -> str:
     if not np.array_equal(coefficients, np.eye(count)):
         made = b.add("MatMul", [made, b.constant(coefficients)])
     if t.extrapolation == "linear":
-        made = _continued(b, bspline, value, made, low, high)
+        # scikit-learn raises a degree below 2 by one at each feature, for that feature's ends and all after it
+        degree = k if k > 1 else min(k + index, 2)
+        made = _continued(b, bspline, value, made, degree)
     elif t.extrapolation == "constant" and k == 0:
         # scikit-learn copies the first `degree` splines below the range, and of degree 0 that is none
         made = b.add("Where", [b.add("Less", [value, b.constant(low)]), b.constant(0.0), made])
@@ -142,14 +145,15 @@ def _columns(b: Builder, value: str, start: int, stop: int) -> str:
     return b.add("Slice", [value, *(b.constant([v], "int64") for v in (start, stop, 1))])
 
 
-def _continued(b: Builder, bspline: Any, value: str, made: str, low: float, high: float) -> str:
+def _continued(b: Builder, bspline: Any, value: str, made: str, degree: int) -> str:
     """Beyond both ends, a straight line with the slope at the end."""
     import numpy as np
 
-    degree = bspline.k + 1 if bspline.k <= 1 else bspline.k
     count = bspline.c.shape[1]
-    for end, test, own in ((low, "Less", range(degree)), (high, "Greater", range(count - degree, count))):
-        use = np.isin(np.arange(count), own)
+    low, high = float(bspline.t[degree]), float(bspline.t[-degree - 1])
+    own = degree + 1 if degree <= 1 else degree
+    for end, test, those in ((low, "Less", range(own)), (high, "Greater", range(count - own, count))):
+        use = np.isin(np.arange(count), those)
         at, slope = np.where(use, bspline(end), 0.0), np.where(use, bspline(end, nu=1), 0.0)
         line = b.add("Mul", [m.shift(b, value, -end), b.constant(slope.reshape(1, -1))])
         line = m.shift(b, line, at.reshape(1, -1))
@@ -237,7 +241,8 @@ def count_sketch(b: Builder, t: Any, x: Features) -> Frame:
         if not real:
             real, imaginary = parts
             continue
-        cross = [b.add("Mul", [p, q]) for p, q in ((real, parts[0]), (imaginary, parts[1]), (real, parts[1]), (imaginary, parts[0]))]
+        (p, q), pairs = parts, ((0, 0), (1, 1), (0, 1), (1, 0))
+        cross = [b.add("Mul", [(real, imaginary)[i], (p, q)[j]]) for i, j in pairs]
         real, imaginary = b.add("Sub", cross[:2]), b.add("Add", cross[2:])
     made = b.add("Sub", [m.affine(b, real, cos / size), m.affine(b, imaginary, sin / size)])
     return graph_frame(b, made, size, like=features)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 from anyport.bundle import Bundle, read
 from anyport.errors import Impossible
 from anyport.kit.process import popen
-from anyport.kit.runtime import source
+from anyport.kit.runtime import carry as carry_runtime
+from anyport.kit.runtime import closure, view
 from anyport.pyform import LOCK, SubprocessPredictor, apart
 from anyport.target import Artifact, Engine, NoOptions, Reason, Running, Spec, Step
 from anyport.targets import carry
@@ -30,22 +29,26 @@ def fits(bundle: Bundle, options: Any) -> Reason | None:
 
 
 def build(bundle: Bundle, out: Path, options: Any) -> Artifact:
-    """bundle/, runtime/ (anyport's own source), predict.py and the requirements of both."""
+    """bundle/, runtime/ (the part of anyport that predicts), predict.py and the requirements of both."""
     carry(bundle, out)
-    shutil.copytree(source() / "anyport", out / "runtime" / "anyport")
+    roots = ["anyport.cli.predict", "anyport.frames"]
+    if bundle.form == "python":
+        roots += ["anyport.pyworker", f"anyport.frameworks.{bundle.manifest.framework}"]
+    carry_runtime(out / "runtime", *roots)
     shutil.copyfile(Path(__file__).with_name("predict.py"), out / "predict.py")
     lock = bundle.member(LOCK)
     if lock is not None:
         shutil.copyfile(lock, out / "requirements.txt")
     else:
-        pins = "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in RUNTIME)
+        pins = "".join(f"{name}=={version}\n" for name, version in closure(*RUNTIME).items())
         (out / "requirements.txt").write_text(pins)
     return Artifact("local", out, bundle.form, bundle.digest)
 
 
 @contextmanager
 def run(artifact: Artifact) -> Iterator[Running]:
-    """predict.py in a process of its own; a Python-form model in its locked environment."""
+    """predict.py in a process that can import nothing but what requirements.txt names; a Python-form model in
+    its locked environment."""
     bundle = read(artifact.path / "bundle")
     if artifact.form == "python":
         with apart(bundle) as predictor:
@@ -55,10 +58,10 @@ def run(artifact: Artifact) -> Iterator[Running]:
             yield Running(predictor, engine)
         return
     script = artifact.path / "predict.py"
-    # -I: no PYTHONPATH, no user site-packages, no current folder: only what the artefact brings
-    with popen([sys.executable, "-I", script, "--frames"], pipes=True) as worker:
-        version = importlib.metadata.version("onnxruntime")
-        engine = Engine("ONNX Runtime", version, f"pid {worker.pid}: predict.py --frames", "native")
+    with popen([view(*RUNTIME), "-IB", script, "--frames"], pipes=True) as worker:
+        engine = Engine(
+            "ONNX Runtime", closure(*RUNTIME)["onnxruntime"], f"pid {worker.pid}: predict.py --frames", "native"
+        )
         yield Running(SubprocessPredictor(bundle.signature, worker), engine)
 
 

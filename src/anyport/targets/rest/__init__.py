@@ -73,7 +73,7 @@ def run(artifact: Artifact) -> Iterator[Running]:
                 return True
         return False
 
-    argv: list[str | Path] = [view(*server(bundle)), "-I", artifact.path / "serve.py", "--port", "0", "--json"]
+    argv: list[str | Path] = [view(*server(bundle)), "-IB", artifact.path / "serve.py", "--port", "0", "--json"]
     with popen(argv, ready=ready, timeout=600) as held, HttpPredictor(said["url"], bundle.signature) as predictor:
         yield Running(predictor, engine(predictor, bundle, "native"))
         if not held.alive():
