@@ -255,3 +255,77 @@ def test_xgboost_categories_go_right() -> None:
     assert (table.mode == MEMBER).any()
     want = model.predict(xgboost.DMatrix(rows, feature_types=types, enable_categorical=True))
     assert np.array_equal(got["prediction"].astype(np.float32), want)
+
+
+CATBOOST: list[tuple[dict[str, Any], Any]] = [
+    ({"loss_function": "RMSE"}, SCORE),
+    ({"loss_function": "MAE"}, SCORE),
+    ({"loss_function": "Quantile:alpha=0.9"}, SCORE),
+    ({"loss_function": "Huber:delta=1"}, SCORE),
+    ({"loss_function": "Poisson"}, COUNTS),
+    ({"loss_function": "Tweedie:variance_power=1.5"}, COUNTS),
+    ({"loss_function": "RMSEWithUncertainty"}, SCORE),
+    ({"loss_function": "MultiRMSE"}, np.c_[SCORE, COUNTS]),
+    ({"loss_function": "MultiQuantile:alpha=0.2,0.5"}, SCORE),
+    ({"loss_function": "RMSE", "grow_policy": "Lossguide", "max_leaves": 9}, SCORE),
+    ({"loss_function": "RMSE", "grow_policy": "Depthwise"}, SCORE),
+    ({"loss_function": "RMSE", "boost_from_average": False, "iterations": 1, "depth": 1}, SCORE),
+]
+
+
+@pytest.mark.parametrize(("settings", "y"), CATBOOST, ids=[" ".join(map(str, s.values())) for s, _ in CATBOOST])
+@pytest.mark.parametrize("nans", [None, "Min", "Max"])
+def test_catboost_answers_as_it_does(settings: dict[str, Any], y: Any, nans: Any) -> None:
+    import catboost
+
+    common = {"iterations": 12, "depth": 4, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+    x = X if nans is None else MISSING
+    model = catboost.CatBoostRegressor(**{**common, **settings}, nan_mode=nans or "Forbidden").fit(x, y)
+    rows = at_splits(model, x, nan=nans is not None)
+    want = model.predict(rows)
+    for dtype in ("float64", "float32"):
+        got, _ = answers(model, rows, dtype)
+        near = 1e-14 if dtype == "float64" else 1e-5
+        np.testing.assert_allclose(got["prediction"], want, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [("Logloss", TWO), ("CrossEntropy", TWO), ("MultiClass", MANY), ("MultiClassOneVsAll", MANY),
+     ("MultiClass", np.array(["a", "b", "c", "d"])[MANY])],
+    ids=["Logloss", "CrossEntropy", "MultiClass", "OneVsAll", "text labels"],
+)  # fmt: skip
+def test_catboost_labels_never_flip(loss: str, y: Any) -> None:
+    import catboost
+
+    common = {"iterations": 12, "depth": 4, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+    model = catboost.CatBoostClassifier(loss_function=loss, **common).fit(X, y)
+    rows = at_splits(model, labelled=True)
+    got, _ = answers(model, rows, labelled=True)
+    assert np.array_equal(np.asarray(model.classes_)[got["prediction"]], model.predict(rows).ravel())
+    np.testing.assert_allclose(got["probability"], model.predict_proba(rows), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
+def test_catboost_categories_are_found_by_their_hash(policy: str) -> None:
+    import catboost
+    import pandas
+
+    from anyport.graph.boosters import catboost as own
+
+    places = ["rome", "paris", "å", "3", ""]
+    frame = pandas.DataFrame({"at": RNG.choice(places, 600), "x": X[:, 0], "n": RNG.integers(0, 4, 600)})
+    y = SCORE + (frame["at"] == "å") * 3 - (frame["n"] == 2) * 2
+    model = catboost.CatBoostRegressor(
+        iterations=12, one_hot_max_size=9, cat_features=["at", "n"], grow_policy=policy, verbose=0,
+        allow_writing_files=False, thread_count=1,
+    ).fit(frame, y)  # fmt: skip
+    codes = np.c_[[places.index(v) for v in frame["at"]], frame["x"], frame["n"]].astype(float)
+    b = Builder()
+    found = own.regressor(b, model, Tensor(b, b.input("X", "float64", ["N", 3]), 3), {0: places, 2: [0, 1, 2, 3]})
+    b.output(found.prediction, "Y", "float64", ["N"])
+    got = session(b.serialize()).run(None, {"X": codes})[0]
+    np.testing.assert_allclose(got, model.predict(frame), rtol=1e-14)
+    unseen = frame.assign(at="nowhere", n=17)
+    got = session(b.serialize()).run(None, {"X": np.c_[codes[:, 0] * 0 - 1, codes[:, 1], codes[:, 0] * 0 - 1]})[0]
+    np.testing.assert_allclose(got, model.predict(unseen), rtol=1e-14)

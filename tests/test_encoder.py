@@ -134,7 +134,9 @@ def test_typed_records_are_read_by_position() -> None:
     fill = compile_row(Signature(inputs=FIELDS, outputs=()), made, access="attribute")
     plain = compile_row(Signature(inputs=FIELDS, outputs=()), made)
     for record in records(100, seed=1):
-        typed = [float(v) if isinstance(v, int) and f.is_float else v for f, v in zip(FIELDS, record.values(), strict=True)]
+        typed = [
+            float(v) if isinstance(v, int) and f.is_float else v for f, v in zip(FIELDS, record.values(), strict=True)
+        ]
         typed = [int(v) if isinstance(v, float) and f.is_int else v for f, v in zip(FIELDS, typed, strict=True)]
         one, other = np.zeros(30, np.float32), np.ones(30, np.float32)
         assert fill(row(*typed), one) is None
@@ -192,7 +194,11 @@ def test_bounds_and_infinities_are_refused_where_the_field_says_so() -> None:
     assert fill({"a": 1.0, "b": None, "c": 1}, out) is None
     assert out.tolist()[::2] == [1.0, 1.0]
     assert math.isnan(out[1])
-    for column, values in {"a": (-0.1, 1.1, math.inf, math.nan, None), "b": (math.inf, -math.inf), "c": (2, -2)}.items():
+    for column, values in {
+        "a": (-0.1, 1.1, math.inf, math.nan, None),
+        "b": (math.inf, -math.inf),
+        "c": (2, -2),
+    }.items():
         for value in values:
             refused = fill({"a": 1.0, "b": 0.0, "c": 0} | {column: value}, out)
             assert refused is not None, (column, value)

@@ -41,6 +41,7 @@ class Scorer:
 
     def predict(self, rows):
         print("a model that talks")
+        os.write(1, b"and one that talks past Python\n")
         if (rows[:, 0] > 90).any():
             os._exit(7)
         if (rows[:, 0] > 50).any():

@@ -46,7 +46,9 @@ from anyport.predictor import raw_input
 N, D = 160, 5
 
 
-def numbers(seed: int, *, gaps: bool = False, positive: bool = False, by: float = 1, dtype: str = "float64") -> np.ndarray:
+def numbers(
+    seed: int, *, gaps: bool = False, positive: bool = False, by: float = 1, dtype: str = "float64"
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(N, D)) * [1, 10, 0.1, 1000, 3] + [0, 5, 0, -300, 1]
     x[:, 4] = rng.integers(-3, 4, N)
@@ -136,7 +138,9 @@ ALWAYS = ["size", "count"]
 
 EXACT: dict[str, Callable[[], Any]] = {
     "one-hot, unknown ignored": lambda: columns((one_hot(handle_unknown="ignore"), ["word", "count", "gap", "none"])),
-    "one-hot, every kind of column": lambda: columns((one_hot(handle_unknown="ignore"), ["flag", "kind", "grade", "word"])),
+    "one-hot, every kind of column": lambda: columns(
+        (one_hot(handle_unknown="ignore"), ["flag", "kind", "grade", "word"])
+    ),
     "one-hot, drop first": lambda: columns((one_hot(drop="first", handle_unknown="ignore"), ["word", "count", "gap"])),
     "one-hot, drop if binary": lambda: columns((one_hot(drop="if_binary", handle_unknown="ignore"), ["flag", "word"])),
     "one-hot, infrequent": lambda: columns(
@@ -156,7 +160,10 @@ EXACT: dict[str, Callable[[], Any]] = {
         preprocessing.MaxAbsScaler(),
     ),
     "ordinal, unknown and missing": lambda: columns(
-        (ordinal(handle_unknown="use_encoded_value", unknown_value=-5, encoded_missing_value=-1), ["word", "gap", "none"])
+        (
+            ordinal(handle_unknown="use_encoded_value", unknown_value=-5, encoded_missing_value=-1),
+            ["word", "gap", "none"],
+        )
     ),
     "ordinal, unknown NaN": lambda: columns(
         (ordinal(handle_unknown="use_encoded_value", unknown_value=np.nan), ["word", "count", "kind", "grade", "flag"])
@@ -175,7 +182,12 @@ EXACT: dict[str, Callable[[], Any]] = {
         (pipe(impute.SimpleImputer(strategy="most_frequent", missing_values=None), one_hot()), ["none"])
     ),
     "imputed marker": lambda: columns(
-        (pipe(impute.SimpleImputer(strategy="most_frequent", missing_values="red"), one_hot(handle_unknown="ignore")), ["word"])
+        (
+            pipe(
+                impute.SimpleImputer(strategy="most_frequent", missing_values="red"), one_hot(handle_unknown="ignore")
+            ),
+            ["word"],
+        )
     ),
     "imputed numbers": lambda: columns(
         (impute.SimpleImputer(), ["size", "hole", "small"]),
@@ -203,11 +215,16 @@ EXACT: dict[str, Callable[[], Any]] = {
         columns((preprocessing.StandardScaler(), ["size", "small"]), remainder="drop"), preprocessing.MinMaxScaler()
     ),
     "weights": lambda: columns(
-        (preprocessing.StandardScaler(), ["size"]), (one_hot(handle_unknown="ignore"), ["word"]),
+        (preprocessing.StandardScaler(), ["size"]),
+        (one_hot(handle_unknown="ignore"), ["word"]),
         transformer_weights={"t0": 0.3, "t1": 7.0},
-    ),  # fmt: skip
+    ),
     "remainder": lambda: compose.ColumnTransformer(
-        [("a", one_hot(handle_unknown="ignore"), ["word"]), ("b", "drop", ["gap", "none", "kind"]), ("c", "passthrough", ["flag"])],
+        [
+            ("a", one_hot(handle_unknown="ignore"), ["word"]),
+            ("b", "drop", ["gap", "none", "kind"]),
+            ("c", "passthrough", ["flag"]),
+        ],
         remainder=preprocessing.StandardScaler(),
     ),
     "chosen by position, slice and type": lambda: compose.ColumnTransformer(
@@ -220,12 +237,18 @@ EXACT: dict[str, Callable[[], Any]] = {
         ]
     ),
     "pandas output": lambda: columns(
-        (one_hot(handle_unknown="ignore", sparse_output=False), ["word"]), (preprocessing.StandardScaler(), ["size", "small"])
+        (one_hot(handle_unknown="ignore", sparse_output=False), ["word"]),
+        (preprocessing.StandardScaler(), ["size", "small"]),
     ).set_output(transform="pandas"),
     "union": lambda: pipe(
         columns(("passthrough", ["size", "count"])),
         pipeline.FeatureUnion(
-            [("a", preprocessing.StandardScaler()), ("b", "passthrough"), ("c", "drop"), ("d", preprocessing.MinMaxScaler())],
+            [
+                ("a", preprocessing.StandardScaler()),
+                ("b", "passthrough"),
+                ("c", "drop"),
+                ("d", preprocessing.MinMaxScaler()),
+            ],
             transformer_weights={"a": 2.5},
         ),
     ),
@@ -245,7 +268,9 @@ EXACT: dict[str, Callable[[], Any]] = {
         preprocessing.StandardScaler(with_mean=False),
     ),
     "selected": lambda: pipe(
-        columns((preprocessing.StandardScaler(), ["size", "small", "count"]), (one_hot(handle_unknown="ignore"), ["word"])),
+        columns(
+            (preprocessing.StandardScaler(), ["size", "small", "count"]), (one_hot(handle_unknown="ignore"), ["word"])
+        ),
         feature_selection.VarianceThreshold(0.1),
     ),
     "identity": lambda: columns((preprocessing.FunctionTransformer(), ["size", "count"]), ("passthrough", ["small"])),
@@ -288,22 +313,32 @@ CLOSE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "BernoulliRBM": (lambda: pipe(preprocessing.MinMaxScaler(), neural_network.BernoulliRBM(4, random_state=0)), {}),
     "FeatureAgglomeration": (lambda: cluster.FeatureAgglomeration(2), {}),
     "Isomap": (lambda: pipe(preprocessing.StandardScaler(), manifold.Isomap(n_components=2)), {}),
-    "NeighborhoodComponentsAnalysis": (lambda: neighbors.NeighborhoodComponentsAnalysis(2, random_state=0, max_iter=5), {}),
+    "NeighborhoodComponentsAnalysis": (
+        lambda: neighbors.NeighborhoodComponentsAnalysis(2, random_state=0, max_iter=5),
+        {},
+    ),
     "GaussianRandomProjection": (lambda: random_projection.GaussianRandomProjection(3, random_state=0), {}),
     "SparseRandomProjection": (lambda: random_projection.SparseRandomProjection(3, random_state=0), {}),
     "Nystroem": (lambda: kernel_approximation.Nystroem(n_components=10, random_state=0, gamma=0.01), {}),
     "RBFSampler": (lambda: kernel_approximation.RBFSampler(gamma=0.01, n_components=10, random_state=0), {}),
     "PolynomialCountSketch": (
-        lambda: kernel_approximation.PolynomialCountSketch(degree=3, n_components=8, coef0=1, random_state=0), {},
-    ),  # fmt: skip
+        lambda: kernel_approximation.PolynomialCountSketch(degree=3, n_components=8, coef0=1, random_state=0),
+        {},
+    ),
     "AdditiveChi2Sampler": (lambda: kernel_approximation.AdditiveChi2Sampler(sample_steps=3), {"positive": True}),
-    "SkewedChi2Sampler": (lambda: kernel_approximation.SkewedChi2Sampler(random_state=0, n_components=7), {"positive": True}),
+    "SkewedChi2Sampler": (
+        lambda: kernel_approximation.SkewedChi2Sampler(random_state=0, n_components=7),
+        {"positive": True},
+    ),
     "PolynomialFeatures 2": (lambda: preprocessing.PolynomialFeatures(2), {}),
     "PolynomialFeatures 3": (lambda: preprocessing.PolynomialFeatures((2, 3), include_bias=False), {}),
     "interactions": (lambda: preprocessing.PolynomialFeatures(3, interaction_only=True), {}),
     "spline constant": (lambda: preprocessing.SplineTransformer(extrapolation="constant"), {}),
     "spline linear": (lambda: preprocessing.SplineTransformer(extrapolation="linear", include_bias=False), {}),
-    "spline linear 1": (lambda: preprocessing.SplineTransformer(degree=1, extrapolation="linear", knots="quantile"), {}),
+    "spline linear 1": (
+        lambda: preprocessing.SplineTransformer(degree=1, extrapolation="linear", knots="quantile"),
+        {},
+    ),
     "spline continue": (lambda: preprocessing.SplineTransformer(degree=2, extrapolation="continue"), {}),
     "spline periodic": (lambda: preprocessing.SplineTransformer(extrapolation="periodic", n_knots=6), {}),
     "spline 0": (lambda: preprocessing.SplineTransformer(degree=0, extrapolation="continue"), {}),
@@ -313,35 +348,67 @@ CLOSE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "Box-Cox": (lambda: preprocessing.PowerTransformer("box-cox"), {"positive": True}),
     "QuantileTransformer": (lambda: preprocessing.QuantileTransformer(n_quantiles=50), {"gaps": True}),
     "QuantileTransformer normal": (
-        lambda: preprocessing.QuantileTransformer(n_quantiles=100, output_distribution="normal"), {"gaps": True},
-    ),  # fmt: skip
+        lambda: preprocessing.QuantileTransformer(n_quantiles=100, output_distribution="normal"),
+        {"gaps": True},
+    ),
     "Normalizer l1": (lambda: preprocessing.Normalizer("l1"), {}),
     "Normalizer l2": (lambda: preprocessing.Normalizer("l2"), {}),
     "Normalizer max": (lambda: preprocessing.Normalizer("max"), {}),
     "KNNImputer": (lambda: impute.KNNImputer(n_neighbors=4), {"gaps": True}),
     "KNNImputer by distance": (
-        lambda: pipe(preprocessing.StandardScaler(), impute.KNNImputer(n_neighbors=3, weights="distance", add_indicator=True)),
+        lambda: pipe(
+            preprocessing.StandardScaler(), impute.KNNImputer(n_neighbors=3, weights="distance", add_indicator=True)
+        ),
         {"gaps": True},
-    ),  # fmt: skip
-    "IterativeImputer": (lambda: IterativeImputer(random_state=0, max_iter=3, tol=1e-1, add_indicator=True), {"gaps": True}),
+    ),
+    "IterativeImputer": (
+        lambda: IterativeImputer(random_state=0, max_iter=3, tol=1e-1, add_indicator=True),
+        {"gaps": True},
+    ),
     "LinearDiscriminantAnalysis, then": (
-        lambda: pipe(discriminant_analysis.LinearDiscriminantAnalysis(), preprocessing.StandardScaler()), {},
-    ),  # fmt: skip
+        lambda: pipe(discriminant_analysis.LinearDiscriminantAnalysis(), preprocessing.StandardScaler()),
+        {},
+    ),
     "KMeans, then": (lambda: pipe(cluster.KMeans(3, n_init=1, random_state=0), preprocessing.StandardScaler()), {}),
     "SelectKBest": (lambda: feature_selection.SelectKBest(k=2), {}),
-    "SelectFromModel": (lambda: feature_selection.SelectFromModel(ensemble.ExtraTreesClassifier(5, random_state=0)), {}),
+    "SelectFromModel": (
+        lambda: feature_selection.SelectFromModel(ensemble.ExtraTreesClassifier(5, random_state=0)),
+        {},
+    ),
     "one-hot of a projection": (
         lambda: pipe(
-            preprocessing.PolynomialFeatures(1), preprocessing.KBinsDiscretizer(3, encode="ordinal", strategy="uniform"),
+            preprocessing.PolynomialFeatures(1),
+            preprocessing.KBinsDiscretizer(3, encode="ordinal", strategy="uniform"),
             one_hot(handle_unknown="ignore"),
         ),
         {},
-    ),  # fmt: skip
+    ),
 } | {
-    f"FunctionTransformer {f.__name__}": (lambda f=f: preprocessing.FunctionTransformer(f), {"positive": True, "by": 0.1})
-    for f in (np.log1p, np.log, np.log2, np.log10, np.sqrt, np.exp, np.expm1, np.square, np.abs, np.sin, np.cos, np.tanh,
-              np.reciprocal, np.negative, np.sign, np.floor, np.ceil, np.rint)
-}  # fmt: skip
+    f"FunctionTransformer {f.__name__}": (
+        lambda f=f: preprocessing.FunctionTransformer(f),
+        {"positive": True, "by": 0.1},
+    )
+    for f in (
+        np.log1p,
+        np.log,
+        np.log2,
+        np.log10,
+        np.sqrt,
+        np.exp,
+        np.expm1,
+        np.square,
+        np.abs,
+        np.sin,
+        np.cos,
+        np.tanh,
+        np.reciprocal,
+        np.negative,
+        np.sign,
+        np.floor,
+        np.ceil,
+        np.rint,
+    )
+}
 
 
 @pytest.mark.parametrize("case", CLOSE)
@@ -356,7 +423,9 @@ def test_arithmetic_of_whole_rows_agrees_to_the_last_digits(case: str) -> None:
         np.testing.assert_allclose(made, wanted, rtol=1e-9, atol=1e-11 * np.nanmax(np.abs(wanted)), err_msg=name)
 
 
-@pytest.mark.parametrize("case", ["PolynomialFeatures 2", "PowerTransformer", "spline constant", "Normalizer l2", "PCA"])
+@pytest.mark.parametrize(
+    "case", ["PolynomialFeatures 2", "PowerTransformer", "spline constant", "Normalizer l2", "PCA"]
+)
 def test_float32_arrays_are_rounded_where_scikit_learn_rounds(case: str) -> None:
     make, kind = CLOSE[case]
     data, fresh = numbers(0, **kind, dtype="float32"), numbers(1, **kind, dtype="float32")
@@ -368,9 +437,15 @@ def test_float32_arrays_are_rounded_where_scikit_learn_rounds(case: str) -> None
 
 
 DOCUMENTS = [
-    "The café's owner, José, sells tea; TEA is cheap.", "a bb ccc dddd", "", "naïve ＡＢＣ ½ tea tea tea",
-    "one two three four", "two four six", "  spaces   and\ttabs\nlines ", "snake_case don't won't 42 3.14",
-]  # fmt: skip
+    "The café's owner, José, sells tea; TEA is cheap.",
+    "a bb ccc dddd",
+    "",
+    "naïve ＡＢＣ ½ tea tea tea",
+    "one two three four",
+    "two four six",
+    "  spaces   and\ttabs\nlines ",
+    "snake_case don't won't 42 3.14",
+]
 VECTORIZERS: dict[str, Callable[[], Any]] = {
     "counts": feature_extraction.text.CountVectorizer,
     "two words": lambda: feature_extraction.text.CountVectorizer(ngram_range=(1, 3), binary=True, stop_words=["tea"]),
@@ -380,7 +455,9 @@ VECTORIZERS: dict[str, Callable[[], Any]] = {
     "characters": lambda: feature_extraction.text.CountVectorizer(analyzer="char", ngram_range=(1, 3)),
     "characters in words": lambda: feature_extraction.text.CountVectorizer(analyzer="char_wb", ngram_range=(2, 6)),
     "tf-idf": lambda: feature_extraction.text.TfidfVectorizer(norm="l1", smooth_idf=False),
-    "no idf": lambda: pipe(feature_extraction.text.CountVectorizer(), feature_extraction.text.TfidfTransformer(use_idf=False)),
+    "no idf": lambda: pipe(
+        feature_extraction.text.CountVectorizer(), feature_extraction.text.TfidfTransformer(use_idf=False)
+    ),
     "english": lambda: feature_extraction.text.TfidfVectorizer(stop_words="english", max_features=12),
     "scaled": lambda: pipe(feature_extraction.text.CountVectorizer(), preprocessing.MaxAbsScaler()),
     "reduced": lambda: pipe(feature_extraction.text.TfidfVectorizer(), decomposition.TruncatedSVD(2, random_state=0)),
@@ -430,7 +507,9 @@ def test_target_encoding_of_several_classes() -> None:
 def test_a_thousand_levels_stay_a_sparse_lookup() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"id": pd.Series(rng.integers(0, 3000, 4000)).astype(str), "x": rng.normal(size=4000)})
-    model = columns((one_hot(handle_unknown="ignore", drop="first"), ["id"]), (preprocessing.StandardScaler(), ["x"])).fit(frame)
+    model = columns(
+        (one_hot(handle_unknown="ignore", drop="first"), ["id"]), (preprocessing.StandardScaler(), ["x"])
+    ).fit(frame)
     source = original(model, frame)
     _, encoder, _ = framework.graph(source, "float32", "float32", without_prediction=False)
     assert len(msgspec.json.encode(encoder)) < 200_000
@@ -441,7 +520,8 @@ def test_a_thousand_levels_stay_a_sparse_lookup() -> None:
 def test_a_column_in_two_places_is_read_once_and_slots_lie_together() -> None:
     data = table(0)
     model = pipe(
-        columns((preprocessing.StandardScaler(), ALWAYS), (one_hot(), ["word"])), linear_model.LogisticRegression(max_iter=500)
+        columns((preprocessing.StandardScaler(), ALWAYS), (one_hot(), ["word"])),
+        linear_model.LogisticRegression(max_iter=500),
     ).fit(data, target())
     source = original(model, data)
     fast, encoder, _ = framework.graph(source, "float32", "float32", without_prediction=False)
@@ -485,7 +565,9 @@ def test_every_selector_keeps_its_mask() -> None:
         feature_selection.SelectFdr(alpha=0.99),
         feature_selection.SelectFwe(alpha=0.99),
         feature_selection.GenericUnivariateSelect(mode="k_best", param=2),
-        feature_selection.SequentialFeatureSelector(linear_model.LogisticRegression(max_iter=200), n_features_to_select=2, cv=2),
+        feature_selection.SequentialFeatureSelector(
+            linear_model.LogisticRegression(max_iter=200), n_features_to_select=2, cv=2
+        ),
         pipe(feature_selection.RFE(tree, n_features_to_select=2), preprocessing.StandardScaler()),
         feature_selection.SelectKBest(feature_selection.chi2, k=3),
     ):

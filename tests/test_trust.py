@@ -357,11 +357,37 @@ def test_a_pickle_of_what_is_no_model_says_what_it_is(tmp_path, held, says):
         trust.load(saved(tmp_path, pickle.dumps(held)), SKLEARN, tell=quiet)
 
 
-def test_another_scikit_learn_is_an_error_that_names_both_versions(tmp_path):
-    here = importlib.import_module("sklearn").__version__
-    data = pickle.dumps(LogisticRegression().fit(X, Y), protocol=2).replace(here.encode(), b"0.0.1")
-    with pytest.raises(Missing, match=rf"scikit-learn 0.0.1, and here is {here}"):
+HERE = importlib.import_module("sklearn").__version__
+
+
+def test_another_scikit_learn_is_an_error_before_anything_is_opened(tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(trust, "unpickle", never)
+    data = pickle.dumps(LogisticRegression().fit(X, Y), protocol=2).replace(HERE.encode(), b"0.0.1")
+    with pytest.raises(Missing, match=rf"scikit-learn 0\.0\.1, and here is {HERE}"):
         trust.load(saved(tmp_path, data), SKLEARN, tell=quiet)
+
+
+def test_scikit_learns_own_warning_of_another_version_is_an_error(tmp_path):
+    import skops.io as skops
+
+    path = tmp_path / "m.skops"
+    skops.dump(LogisticRegression().fit(X, Y), path)
+    rewritten(path, lambda schema: schema.replace(HERE, "0.0.1"))
+    with pytest.raises(Missing, match=rf"scikit-learn 0\.0\.1, and here is {HERE}"):
+        trust.load(path, Trust(), tell=quiet)
+
+
+def rewritten(path, change):
+    """The skops file with another schema."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    members["schema.json"] = change(members["schema.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
 
 
 def test_missing_libraries_are_named_with_the_line_that_installs_them(tmp_path):
@@ -419,14 +445,7 @@ def test_a_hostile_skops_file_is_refused(tmp_path, canary):
 
     path = tmp_path / "m.skops"
     skops.dump(LogisticRegression().fit(X, Y), path)
-    with zipfile.ZipFile(path) as archive:
-        members = {n: archive.read(n) for n in archive.namelist()}
-    schema = json.loads(members["schema.json"])
-    schema["__class__"], schema["__module__"] = "system", "os"
-    members["schema.json"] = json.dumps(schema).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, data in members.items():
-            archive.writestr(member, data)
+    rewritten(path, lambda schema: json.dumps(json.loads(schema) | {"__class__": "system", "__module__": "os"}))
     assert "os.system" in refusal(path, Trust(("sklearn", "os"), all=True))
 
 

@@ -243,13 +243,14 @@ def torch_program(folder: Path, *, free: bool = True) -> Made:
 
 
 def keras_mlp() -> Made:
-    """Two named inputs (numbers, an embedded category) and two named outputs, with batch norm and dropout."""
+    """Two named inputs (numbers, an embedded category) and two named outputs, with normalisation, gelu and dropout."""
     import keras
 
     keras.utils.set_random_seed(0)
     layers = keras.layers
     numbers, city = keras.Input((3,), name="numbers"), keras.Input((1,), dtype="int32", name="city")
-    hidden = layers.Concatenate()([numbers, layers.Flatten()(layers.Embedding(6, 2)(city))])
+    scaled = layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])(numbers)
+    hidden = layers.Concatenate()([scaled, layers.Flatten()(layers.Embedding(6, 2)(city))])
     hidden = layers.Dropout(0.4)(layers.BatchNormalization()(layers.Dense(8, activation="gelu")(hidden)))
     outputs = [layers.Dense(1, name="price")(hidden), layers.Dense(3, activation="softmax", name="kind")(hidden)]
     random = rng()

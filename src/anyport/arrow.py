@@ -98,10 +98,7 @@ def to_column(array: Any, field: Field, found: _Found) -> Column:
         array = array.cast("float64")
     valid, values = split(array)
     if field.is_float:
-        values = values.astype(field.dtype, copy=False)
-        if valid is not None:
-            values = np.where(valid, values, np.array(np.nan, field.dtype))
-        return Column(values)
+        return Column(_floats(array, values, valid, field, found))
     if field.is_int:
         valid, values = _integers(array, values, valid, field, found)
     return Column(values, valid)
@@ -169,6 +166,23 @@ def _objects(array: Any) -> NDArray[Any]:
     made = np.empty(len(array), object)
     made[:] = array.to_pylist()
     return made
+
+
+def _floats(
+    array: Any, values: NDArray[Any], valid: NDArray[np.bool_] | None, field: Field, found: _Found
+) -> NDArray[Any]:
+    """Numbers in the field's precision, NaN where null; 1e300 in a float32 is refused."""
+    import numpy as np
+
+    if values.dtype != field.dtype:
+        with np.errstate(over="ignore"):
+            cast = values.astype(field.dtype)
+        beyond = np.isinf(cast) & np.isfinite(values)
+        if beyond.any():
+            _refuse(array, beyond, field, found)
+            cast[beyond] = np.nan
+        values = cast
+    return values if valid is None else np.where(valid, values, np.array(np.nan, field.dtype))
 
 
 def _integers(

@@ -117,7 +117,7 @@ def column(values: Any, name: str, hints: Hints) -> Field:
     lowered = native.lower().removesuffix("[pyarrow]")
     lowered = {"boolean": "bool", "double": "float64", "float": "float32"}.get(lowered, lowered)
     if lowered in NUMBERS:
-        return Field(name=name, dtype=cast(Dtype, lowered), native=native)
+        return Field(name=name, dtype=cast(Dtype, lowered), native=native, levels=numbers(known, lowered))
     if lowered.startswith(("string", "str")) or native.startswith("<U"):
         items = [v for v in values.tolist() if is_missing(v)]
         return Field(name=name, dtype="string", native="object" if native.startswith("<U") else native,
@@ -143,6 +143,14 @@ def object_column(items: list[Any], name: str, known: tuple[Any, ...] | None) ->
         f"column {name!r} mixes {', '.join(sorted(kinds))}",
         fix=f"make it one type, for example df[{name!r}] = df[{name!r}].astype(str)",
     )
+
+
+def numbers(levels: tuple[Any, ...] | None, dtype: str) -> tuple[Any, ...] | None:
+    """The categories that the model knows of a column of numbers."""
+    if levels is None or dtype == "bool" or not all(isinstance(v, int | float) for v in levels):
+        return None
+    present = [v for v in levels if v == v]
+    return tuple(float(v) if dtype.startswith("float") else int(v) for v in present) or None
 
 
 def texts(levels: tuple[Any, ...] | None) -> tuple[Any, ...] | None:

@@ -171,6 +171,8 @@ def broken(field: Field, column: Column) -> Iterator[tuple[NDArray[np.bool_], Ca
                 outside |= _rows((values > field.high) & (np.isfinite(values) if field.is_float else True))
         if column.valid is not None:
             outside &= column.valid
+        if field.closed:
+            outside |= ~(_rows(np.isin(values, np.array(field.levels or (), dtype=values.dtype))) | column.missing())
         if outside.any():
             yield outside, shown
     elif field.is_text and field.closed:

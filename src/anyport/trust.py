@@ -171,7 +171,7 @@ def _told(path: Path, finding: Finding, trust: Trust, tell: Callable[[str], None
 def consent(path: Path, names: tuple[Import, ...], trust: Trust) -> None:
     """Raise Untrusted, with the line that would consent, unless every name is covered."""
     asked = [i for i in names if not trust.covers(i)]
-    if not asked:
+    if not asked or (path.is_file() and sha256(path) in trust.files):
         return
     dangerous = [i for i in asked if i.verdict == "dangerous"]
     roots = sorted({i.root for i in asked if i.verdict != "dangerous"})

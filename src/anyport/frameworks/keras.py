@@ -205,6 +205,18 @@ def candidates(original: Original) -> Iterator[Candidate]:
         yield candidate(graph, original.signature, name=name, why=why, names={})
 
 
+def save(model: Any, folder: Path) -> str | None:
+    """A `.keras` file where Keras alone can read it back; None for models with code of their own, which is pickled."""
+    if structure_of(model) is None:
+        return None
+    file = folder / "model.keras"
+    model.save(str(file))
+    if imports(configuration(file)):
+        file.unlink()
+        return None
+    return file.name
+
+
 def boundaries(original: Original) -> Mapping[str, NDArray[Any]]:
     return {}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from anyport.errors import BadData, Impossible, Mistake
+from anyport.errors import BadData, Impossible
 from anyport.frameworks import Candidate, Hints
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def owns(model: Any) -> bool:
 def load(path: Path, trust: Trust) -> Any:
     from anyport import trust as door
 
-    model = door.load(path, trust)
-    if not (hasattr(model, "predict") or hasattr(model, "transform") or callable(model)):
-        raise Mistake(f"{path} holds a {type(model).__qualname__}, not a model: it has neither predict nor transform")
-    return model
+    return door.load(path, trust)
 
 
 def hints(model: Any, data: Any) -> Hints:

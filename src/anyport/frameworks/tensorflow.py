@@ -164,6 +164,14 @@ def candidates(original: Original) -> Iterator[Candidate]:
         yield candidate(graph, original.signature, name=name, why=why, names={})
 
 
+def save(model: Saved, folder: Path) -> str:
+    """The SavedModel folder as it was read, without what serving does not need."""
+    import shutil
+
+    shutil.copytree(model.path, folder / "model.saved", ignore=shutil.ignore_patterns("assets.extra", "fingerprint.pb"))
+    return "model.saved"
+
+
 def boundaries(original: Original) -> Mapping[str, NDArray[Any]]:
     return {}
 

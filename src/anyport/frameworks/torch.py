@@ -228,6 +228,18 @@ def candidates(original: Original) -> Iterator[Candidate]:
         yield candidate(graph, original.signature, name=name, why=why, names={})
 
 
+def save(model: Any, folder: Path) -> str | None:
+    """TorchScript and exported programs in their own formats; None for a module, which is pickled with its code."""
+    torch = need("torch")
+    if type(model).__name__ == "ExportedProgram":
+        torch.export.save(model, folder / "model.pt2")
+        return "model.pt2"
+    if isinstance(model, torch.jit.ScriptModule):
+        model.save(str(folder / "model.pt"))
+        return "model.pt"
+    return None
+
+
 def boundaries(original: Original) -> Mapping[str, NDArray[Any]]:
     return {}
 

@@ -193,6 +193,9 @@ def odd_values(data: Column, field: Field) -> list[tuple[str, Any]]:
 
     odd: list[tuple[str, Any]] = [("missing" if field.nullable else "refused", None)]
     if field.is_float or field.is_int:
+        if field.closed:
+            odd.append(("refused", unknown_level(field)))
+            return odd + [("level", v) for v in (field.levels or ())[:50]]
         present = data.values[~data.missing()]
         finite = present[np.isfinite(present)] if field.is_float else present
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -264,6 +267,8 @@ def around(splits: NDArray[Any], field: Field) -> NDArray[Any]:
     """Each split and one step of the field's own dtype either side, inside the field's bounds."""
     import numpy as np
 
+    if field.closed:
+        return splits[:0]
     if field.is_int:
         limits = np.iinfo(field.dtype)
         near = np.floor(splits[np.abs(splits) < 2**53])

@@ -11,7 +11,7 @@ import msgspec
 
 from anyport.batch import Batch, Column, take
 from anyport.frameworks import Original
-from anyport.golden.ask import raw
+from anyport.golden.ask import answer, raw
 from anyport.signature import Field, Signature
 
 UNKNOWN = "anyport unseen level"
@@ -37,6 +37,14 @@ def rules_of(original: Original, base: Batch, field: Field) -> Field:
             return False
         return True
 
+    if field.is_number and field.levels is not None and field.dtype != "bool":
+        some = Column(np.array([unknown_level(field)], field.dtype))
+        if not takes(some):
+            known = answered(original, base, field, field.levels)
+            nothing = np.array([np.nan], field.dtype) if field.is_float else np.zeros(1, field.dtype)
+            nullable = takes(Column(nothing, None if field.is_float else np.zeros(1, bool)))
+            return msgspec.structs.replace(field, closed=True, levels=known, nullable=nullable, infinite=False)
+        field = msgspec.structs.replace(field, levels=None)
     if field.is_float:
         low, high = bounds(lambda v: takes(Column(np.array([v], field.dtype))), base[field.name].values[0], field)
         infinite = all(takes(Column(np.array([v], field.dtype))) for v in (np.inf, -np.inf))
@@ -58,8 +66,18 @@ def rules_of(original: Original, base: Batch, field: Field) -> Field:
         seen = original.data[field.name].plain()
         values = [v for v in seen.values.tolist() if v is not None] if field.dtype == "string" else []
         known = list(dict.fromkeys([*(levels or ()), *sorted(set(values))]))
-        levels = tuple(v for v in known if takes(text([v])))
+        levels = answered(original, base, field, known)
     return msgspec.structs.replace(field, nullable=nullable, closed=closed, levels=levels)
+
+
+def answered(original: Original, base: Batch, field: Field, levels: Sequence[Any]) -> tuple[Any, ...]:
+    """Those of the levels that the original answers, asked in batches."""
+    import numpy as np
+
+    column = text(levels) if field.is_text else Column(np.array(levels, field.dtype))
+    batch = {**take(base, np.zeros(len(levels), int)), field.name: column}
+    refused = answer(original, batch).refused
+    return tuple(v for row, v in enumerate(levels) if row not in refused)
 
 
 def text(values: Sequence[Any]) -> Column:
@@ -73,7 +91,7 @@ def text(values: Sequence[Any]) -> Column:
 
 def unknown_level(field: Field) -> Any:
     """A level that the model cannot have seen, of the levels' own type."""
-    if field.dtype == "category" and field.levels and not isinstance(field.levels[0], str):
+    if field.levels and not isinstance(field.levels[0], str):
         if isinstance(field.levels[0], bool):
             return UNKNOWN
         return type(field.levels[0])(max(v for v in field.levels if not isinstance(v, str)) + 7919)

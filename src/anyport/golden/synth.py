@@ -61,6 +61,8 @@ def numbers(present: NDArray[Any], field: Field, n: int, rng: np.random.Generato
 
     if field.dtype == "bool":
         return rng.random(n) < (float(present.mean()) if len(present) else 0.5)
+    if field.closed:
+        return rng.choice(np.array(field.levels, field.dtype), n)
     finite = present[np.isfinite(present)] if field.is_float else present
     if len(finite) == 0:
         return rng.normal(size=n).astype(field.dtype)

@@ -179,6 +179,12 @@ def convert(
     failed = sorted({n.op_type for n in nodes if n.domain in ("", "ai.onnx.ml") and not has(n.op_type, OPSET, n.domain)})
     if failed:
         raise Impossible(f"tf2onnx has no counterpart of {', '.join(failed)}")
+    # tensors that the model holds outside its variables (Keras' Normalization) come out as inputs
+    captured = {inner.name: outer for outer, inner in function.get_concrete_function().graph.captures}
+    for value in list(graph.graph.input):
+        if value.name in captured:
+            graph.graph.initializer.append(need("onnx").numpy_helper.from_array(captured[value.name].numpy(), value.name))
+            graph.graph.input.remove(value)
     present = {p.name for p in inputs(graph)}
     for i, s in enumerate(specs):
         if f"in_{i}" in present:

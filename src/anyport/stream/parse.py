@@ -32,10 +32,14 @@ def cell(text: str, field: Field) -> Any:
         return WORDS.get(text.lower())
     if field.dtype == "datetime":
         return _instant(text)
-    if field.is_float:
-        return float(text) if NUMBER.fullmatch(text) else None
     import numpy as np
 
+    if field.is_float:
+        value = float(text) if NUMBER.fullmatch(text) else None
+        with np.errstate(over="ignore"):
+            # 1e400, or 1e300 in a float32, is no number of the field's; Infinity is
+            beyond = value is not None and np.isinf(np.dtype(field.dtype).type(value)) and text[-1].isdigit()
+        return None if beyond else value
     limits = np.iinfo(field.dtype)
     number = int(text) if WHOLE.fullmatch(text) else None
     return number if number is not None and limits.min <= number <= limits.max else None
@@ -137,8 +141,9 @@ def _parsed(array: Any, field: Field) -> Any:
         parsed = array.cast(field.dtype if field.is_int else pa.float64())
     except pa.ArrowInvalid:
         return None
-    # Arrow reads nan(1) as NaN
-    doubtful = field.is_float and compute.any(compute.is_nan(parsed)).as_py()
-    if doubtful and compute.any(compute.match_substring(array, "(")).as_py():
-        return None
+    if field.is_float:
+        # Arrow reads 1e400 as infinite, and nan(1) as NaN
+        odd = compute.invert(compute.is_finite(parsed))
+        if compute.any(compute.and_(odd, compute.match_substring_regex(array, "[0-9(]"))).as_py():
+            return None
     return parsed

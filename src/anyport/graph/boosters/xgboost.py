@@ -168,9 +168,12 @@ def single(b: Builder) -> Iterator[None]:
 
 
 def scores(b: Builder, model: Model, x: Features) -> str:
-    """Margins [N, outputs] in float32."""
+    """Margins [N, outputs] in float32. A zero in a sparse matrix is missing (behind a sparse preprocessor)."""
     import numpy as np
 
+    if getattr(x, "sparse", False):
+        known = b.add("Where", [b.add("Equal", [x.tensor(), b.constant(0.0)]), b.constant(math.nan), x.tensor()])
+        x = Replaced(b, known, x.width, x)
     if not math.isnan(model.missing):
         mark = b.constant(np.float32(model.missing), "float32")
         absent = b.add("Equal", [b.cast(x.tensor(), "float32"), mark])

@@ -81,7 +81,9 @@ def find(estimator: Any, table: str = "CONVERTERS") -> Callable[[Builder, Any, A
     """Our converter of this estimator's class (exact class, never a subclass's), or None."""
     kind = type(estimator)
     if kind.__module__.partition(".")[0] != "sklearn":
-        return None
+        from anyport.graph import boosters
+
+        return boosters.find(estimator) if table == "CONVERTERS" else None
     for family in FAMILIES:
         try:
             module = importlib.import_module(f"anyport.graph.sklearn.{family}")

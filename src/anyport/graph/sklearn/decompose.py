@@ -153,7 +153,9 @@ def isomap(b: Builder, t: Any, value: str) -> str:
     far = distances.distance_of(b, found[0], node, power)
     ways = b.add("Gather", [b.constant(t.dist_matrix_), found[1]], axis=0)
     last = b.constant([2], "int64")
-    ways = b.add("ReduceMin", [b.add("Add", [ways, b.add("Unsqueeze", [far, last])]), b.constant([1], "int64")], keepdims=0)
+    ways = b.add(
+        "ReduceMin", [b.add("Add", [ways, b.add("Unsqueeze", [far, last])]), b.constant([1], "int64")], keepdims=0
+    )
     return _on_kernel(b, t.kernel_pca_, m.scale(b, m.square(b, ways), -0.5))
 
 

@@ -165,4 +165,9 @@ def _with_indicator(b: Builder, t: Any, x: Frame, made: Frame) -> Frame:
     return made.having((*made.features, *_masks(b, x, t.missing_values, t.indicator_.features_)))
 
 
-CONVERTERS = {"SimpleImputer": simple, "MissingIndicator": indicator, "IterativeImputer": iterative, "KNNImputer": nearest}
+CONVERTERS = {
+    "SimpleImputer": simple,
+    "MissingIndicator": indicator,
+    "IterativeImputer": iterative,
+    "KNNImputer": nearest,
+}

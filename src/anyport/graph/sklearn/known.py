@@ -62,8 +62,11 @@ def levels(model: Any, columns: Sequence[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def walk(part: Any, columns: list[str | None], found: dict[str, tuple[Any, ...]]) -> list[str | None]:
-    """Collect categories, and give the raw column behind each output (None: a mixture)."""
+    """Collect categories, and give the raw column behind each output (None: a mixture, or not known)."""
     kind = type(part).__name__
+    taken = getattr(part, "n_features_in_", len(columns))
+    if len(columns) != taken:
+        columns = [None] * taken
     if isinstance(part, str):
         return columns if part == "passthrough" else []
     if kind == "Pipeline":
@@ -87,7 +90,17 @@ def walk(part: Any, columns: list[str | None], found: dict[str, tuple[Any, ...]]
         return kept + [None] * (len(part.indicator_.features_) if part.add_indicator else 0)
     if kind in KEEPS:
         return columns
-    return [None] * int(getattr(part, "_n_features_out", 0) or 0)
+    return [None] * count(part)
+
+
+def count(part: Any) -> int:
+    """How many features a fitted transformer gives; 0 where it does not say."""
+    if hasattr(part, "_n_features_outs"):
+        return int(sum(part._n_features_outs))
+    try:
+        return len(part.get_feature_names_out())
+    except (AttributeError, ValueError, TypeError):
+        return 0
 
 
 def distributions(model: Any) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ def counts(b: Builder, t: Any, x: Features) -> Frame:
     if callable(t.analyzer) or callable(t.strip_accents) or t.input != "content":
         raise Impossible(f"{type(t).__name__} with an analyzer of its own, which is Python code")
     terms = sorted(t.vocabulary_, key=t.vocabulary_.__getitem__)
+    column, pattern = feature.source.column, t.token_pattern or ""
     entry = Text(
-        column=feature.source.column, slot=0, vocabulary=tuple(terms), analyzer=t.analyzer, pattern=t.token_pattern or "",
+        column=column, slot=0, vocabulary=tuple(terms), analyzer=t.analyzer, pattern=pattern,
         lowercase=bool(t.lowercase), accents=t.strip_accents, ngrams=(int(t.ngram_range[0]), int(t.ngram_range[1])),
         stop=tuple(sorted(t.get_stop_words() or ())) if t.analyzer == "word" else (), binary=bool(t.binary),
     )  # fmt: skip
