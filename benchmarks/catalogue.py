@@ -115,8 +115,15 @@ def arguments(name: str) -> dict[str, Any]:
     logistic, ridge = LogisticRegression(), Ridge()
     two = [("a", logistic), ("b", KNeighborsClassifier())]
     around = {
-        "CalibratedClassifierCV", "OneVsRestClassifier", "OneVsOneClassifier", "OutputCodeClassifier", "RFE",
-        "MultiOutputClassifier", "ClassifierChain", "SelfTrainingClassifier", "FixedThresholdClassifier",
+        "CalibratedClassifierCV",
+        "OneVsRestClassifier",
+        "OneVsOneClassifier",
+        "OutputCodeClassifier",
+        "RFE",
+        "MultiOutputClassifier",
+        "ClassifierChain",
+        "SelfTrainingClassifier",
+        "FixedThresholdClassifier",
         "SelectFromModel",
     }
     searching = {"TunedThresholdClassifierCV", "RFECV", "SequentialFeatureSelector"}

@@ -66,11 +66,12 @@ def main() -> None:
         "anyport": (ours, f"import anyport\nanyport.load({str(bundle)!r}).predict({row!r})"),
         "sklearn+pandas+fastapi": (
             theirs,
-            f"import fastapi, uvicorn, joblib, pandas\nm=joblib.load('mixed.joblib')\nm.predict_proba(pandas.DataFrame([{row!r}]))",
+            "import fastapi, uvicorn, joblib, pandas\nm = joblib.load('mixed.joblib')\n"
+            f"m.predict_proba(pandas.DataFrame([{row!r}]))",
         ),
     }
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in variants}
-    for name, (python, code) in variants.items():
+    for python, code in variants.values():
         timed(python, code)
     for _ in range(ROUNDS):
         for name, (python, code) in variants.items():

@@ -32,7 +32,9 @@ def main() -> None:
     one = interleaved(
         {
             "original, DataFrame": lambda: model.predict_proba(frames[next(turn) % 50]),
-            "original, DataFrame made from the dict": lambda: model.predict_proba(pd.DataFrame([records[next(turn) % 1000]])),
+            "original, DataFrame made from the dict": lambda: model.predict_proba(
+                pd.DataFrame([records[next(turn) % 1000]])
+            ),
             "anyport, dict": lambda: loaded.predict(records[next(turn) % 1000]),
         },
         rounds=9, seconds=0.25,

@@ -103,7 +103,9 @@ def test_lightgbm_answers_as_it_does(settings: dict[str, Any], y: Any, x: Any) -
     rows = X if "min_data_in_leaf" in settings else at_splits(model, x, nan=True)
     got, table = answers(model, rows)
     raw = table.link == "identity" and not any(k in settings for k in ("linear_tree", "reg_sqrt"))
-    np.testing.assert_allclose(got["prediction"], model.predict(rows), rtol=0 if raw else 1e-12, atol=0 if raw else 1e-15)
+    np.testing.assert_allclose(
+        got["prediction"], model.predict(rows), rtol=0 if raw else 1e-12, atol=0 if raw else 1e-15
+    )
     single = rows.astype(np.float32)
     got, _ = answers(model, single, "float32")
     np.testing.assert_allclose(got["prediction"], model.predict(single), rtol=1e-4, atol=1e-4)
@@ -136,7 +138,9 @@ def test_lightgbm_stops_where_early_stopping_did() -> None:
     import lightgbm
 
     model = lightgbm.LGBMRegressor(n_estimators=200, learning_rate=0.5, verbose=-1, n_jobs=1)
-    model.fit(X[:300], SCORE[:300], eval_X=X[300:], eval_y=SCORE[300:], callbacks=[lightgbm.early_stopping(3, verbose=False)])
+    model.fit(
+        X[:300], SCORE[:300], eval_X=X[300:], eval_y=SCORE[300:], callbacks=[lightgbm.early_stopping(3, verbose=False)]
+    )
     assert model.best_iteration_ < 100
     got, _ = answers(model, X)
     assert np.array_equal(got["prediction"], model.predict(X))
@@ -224,7 +228,10 @@ def test_xgboost_stops_where_early_stopping_did_but_a_booster_does_not() -> None
     model = xgboost.XGBRegressor(n_estimators=100, learning_rate=0.9, early_stopping_rounds=3, n_jobs=1)
     model.fit(X[:300], SCORE[:300], eval_set=[(X[300:], SCORE[300:])], verbose=False)
     assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
-    for own, want in ((model, model.predict(X)), (model.get_booster(), model.get_booster().predict(xgboost.DMatrix(X)))):
+    for own, want in (
+        (model, model.predict(X)),
+        (model.get_booster(), model.get_booster().predict(xgboost.DMatrix(X))),
+    ):
         got, _ = answers(own, X)
         assert np.array_equal(got["prediction"].astype(np.float32), want)
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import served
 from anyport import client, codec
 from anyport.batch import Column, Outcome, Refusal
 from anyport.errors import BadData, Mistake
@@ -139,7 +139,7 @@ def test_integers_beyond_doubles_keep_every_digit() -> None:
     ],
 )
 def test_text_that_is_no_json_is_refused_with_its_place(body: bytes, says: str) -> None:
-    with pytest.raises(Mistake, match=".") as found:
+    with pytest.raises(Mistake) as found:
         codec.decode(body, KINDS)
     assert not isinstance(found.value, BadData)
     assert says in found.value.what

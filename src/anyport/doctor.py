@@ -18,8 +18,8 @@ from anyport.target import Spec
 
 NEEDED = ("numpy", "onnxruntime", "msgspec")
 OPTIONAL = (
-    "pandas", "pyarrow", "polars", "onnx", "scikit-learn", "skl2onnx", "xgboost", "lightgbm", "catboost", "torch", "keras",
-    "tensorflow",
+    "pandas", "pyarrow", "polars", "onnx", "scikit-learn", "skl2onnx", "xgboost", "lightgbm", "catboost", "torch",
+    "keras",     "tensorflow",
     "mlflow", "skops", "cloudpickle", "cryptography", "uvicorn", "httptools", "uv",
 )  # fmt: skip
 MODULES = {"scikit-learn": "sklearn"}

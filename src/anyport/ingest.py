@@ -124,7 +124,8 @@ def match(names: Sequence[str], fields: Sequence[Field], *, extra: str) -> None:
         )
     if more and extra == "refuse":
         raise BadData(
-            f"unknown column{'s' if len(more) > 1 else ''} {', '.join(repr(n) for n in more[:5])}{meant(more[0], list(known))}",
+            f"unknown column{'s' if len(more) > 1 else ''} {', '.join(repr(n) for n in more[:5])}"
+            f"{meant(more[0], list(known))}",
             fix="drop it, or pass it through with --id",
         )
     for name in names:

@@ -24,6 +24,7 @@ from anyport.golden.ask import answer, one_thread, raw
 from anyport.golden.rows import Golden, make
 from anyport.golden.rules import base_row, find_rules
 from anyport.golden.store import write as write_golden
+from anyport.graph.encoder import write as write_encoder
 from anyport.graph.prove import Kept, exam, prove
 from anyport.ingest import to_batch
 from anyport.signature import Signature
@@ -79,7 +80,8 @@ def pack(
         manifest = Manifest(
             protocol=PROTOCOL, name=name, framework=framework.NAME, form="graph" if kept else "python",
             signature=original.signature, tolerance=stated, files={}, tried=tried, why_no_graph="" if kept else why,
-            kept=kept.candidate.name if kept else "", requirements=pins(framework.requirements(model)),
+            kept=kept.candidate.name if kept else "", 
+            requirements=pins(framework.requirements(model)),
             python=".".join(platform.python_version_tuple()[:2]), version=version, noise=rows_golden.noise, golden=golden,
         )  # fmt: skip
         return written(out, manifest, original, rows_golden, kept, say=say)
@@ -187,7 +189,7 @@ def written(
         if kept is not None:
             (work / "fast.onnx").write_bytes(kept.candidate.fast)
             if kept.candidate.encoder is not None:
-                (work / "encoder.json").write_bytes(msgspec.json.encode(kept.candidate.encoder))
+                (work / "encoder.json").write_bytes(write_encoder(kept.candidate.encoder))
             if kept.exact is not None:
                 (work / "exact.onnx").write_bytes(kept.exact)
             if kept.candidate.trees:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from anyport.batch import Batch, Column, Outcome, Refusal, rows, take
+from anyport.errors import BadBundle
 from anyport.ort import session
 from anyport.signature import Field, Signature, refusals
 
@@ -163,10 +164,13 @@ def of(bundle: Bundle, *, trust: Trust | None = None, threads: int = 1) -> Predi
 
 def encoder_of(bundle: Bundle) -> Encoder | None:
     """The bundle's encoder, or None where its graph takes raw inputs."""
-    from anyport.graph.encoder import Encoder
+    from anyport.graph.encoder import read
 
     file = bundle.member("encoder.json")
-    return None if file is None else msgspec.json.decode(file.read_bytes(), type=Encoder)
+    try:
+        return None if file is None else read(file.read_bytes())
+    except msgspec.DecodeError as error:
+        raise BadBundle(f"{file} holds no encoder: {error}") from error
 
 
 __all__ = ["GraphPredictor", "Predictor", "Refusal", "blank", "encoder_of", "of"]

@@ -17,7 +17,8 @@ Permit = Callable[[Import], bool]
 def unpickle(file: IO[bytes], permit: Permit | None, *, joblib: bool = False) -> Any:
     """The object of a pickle, or of a (decompressed) joblib file, whose arrays lie between the opcodes.
 
-    `permit` None permits everything. Raises Untrusted for the first import that `permit` does not allow, else what the pickle itself raises.
+    `permit` None permits everything. Raises Untrusted for the first import that `permit` does not allow, else
+    what the pickle itself raises.
     """
     return (_Joblib if joblib else _Plain)(file, permit).load()
 

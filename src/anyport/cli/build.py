@@ -35,9 +35,9 @@ def run(args: Namespace) -> int:
 
     from anyport import targets
     from anyport.bundle import read
-    from anyport.conformance import check_artifact
     from anyport.cli.check import finish
     from anyport.cli.show import emit_json, progress
+    from anyport.conformance import check_artifact
 
     bundle = read(args.bundle)
     say = progress(quiet=args.json)

@@ -23,9 +23,9 @@ def arguments(sub: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from anyport.conformance import check
     from anyport.cli.build import pairs
     from anyport.cli.show import progress
+    from anyport.conformance import check
 
     say = progress(quiet=args.json)
     say("replaying the golden rows")
@@ -67,7 +67,8 @@ def text(report: Report) -> str:
     engine = f"{report.engine['name']} {report.engine['version']}"
     head = f"{style(report.target, 'bold')}: {verdict}  ({report.proof}: {engine}, {report.engine['process']})"
     body = [
-        (MARKS[c.verdict][0], c.name, str(c.rows or ""), f"{c.worst:.1g}" if c.rows else "", f"{c.seconds:.2f} s", c.says)
+        (MARKS[c.verdict][0], c.name, str(c.rows or ""), f"{c.worst:.1g}" if c.rows else "", f"{c.seconds:.2f} s",
+         c.says)
         for c in report.cases
     ]  # fmt: skip
     lines = [

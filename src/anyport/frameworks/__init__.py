@@ -104,7 +104,9 @@ class Framework(Protocol):
 
 TABLE: Mapping[str, str] = {
     name: f"anyport.frameworks.{name}"
-    for name in ("catboost", "keras", "lightgbm", "mlflow", "onnx", "sklearn", "tensorflow", "torch", "xgboost", "python")
+    for name in (
+        "catboost", "keras", "lightgbm", "mlflow", "onnx", "sklearn", "tensorflow", "torch", "xgboost", "python",
+    )  # fmt: skip
 }
 """In order of asking: the specific before the general; `python` owns everything with a `predict`."""
 
@@ -121,7 +123,8 @@ def of_model(model: Any) -> str:
         if get(name).owns(model):
             return name
     raise Mistake(
-        f"a {type(model).__module__}.{type(model).__qualname__} is not a model: it has no predict, transform or __call__",
+        f"a {type(model).__module__}.{type(model).__qualname__} is not a model: "
+        "it has no predict, transform or __call__",
         fix="pass a fitted estimator, or an object with a predict(X) method",
     )
 

@@ -230,7 +230,8 @@ def leaves_prediction_out(original: Original) -> bool:
     answers = ask(original.model, native(take(original.data, slice(0, 512)), original.signature))
     for name in chances:
         label = name.replace("probability", "prediction")
-        classes = np.asarray(outputs[label].levels)
+        levels = outputs[label].levels
+        classes = np.arange(answers[name].shape[-1]) if levels is None else np.asarray(levels)
         if answers[name].ndim != 2 or answers[name].shape[1] != len(classes):
             return False
         if not np.array_equal(classes[answers[name].argmax(axis=1)], answers[label]):

@@ -179,5 +179,8 @@ def boundaries(original: Original) -> Mapping[str, NDArray[Any]]:
 def requirements(model: Any) -> tuple[str, ...]:
     import importlib.metadata
 
-    installed = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
-    return ("tensorflow-cpu" if "tensorflow-cpu" in installed else "tensorflow",)
+    try:
+        importlib.metadata.version("tensorflow-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return ("tensorflow",)
+    return ("tensorflow-cpu",)

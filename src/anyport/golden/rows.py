@@ -55,7 +55,7 @@ def make(
     limit: int = MOST_ROWS,
     real: bool = False,
 ) -> Golden:
-    """Golden rows of the original, deterministic in its data and `seed`. With `real`, typical rows are the user's own."""
+    """Golden rows of the original, by its data and `seed`. With `real`, typical rows are the user's own."""
     import numpy as np
 
     rng = np.random.default_rng(seed)

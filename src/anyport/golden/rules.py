@@ -65,8 +65,8 @@ def rules_of(original: Original, base: Batch, field: Field) -> Field:
     if closed:
         seen = original.data[field.name].plain()
         values = [v for v in seen.values.tolist() if v is not None] if field.dtype == "string" else []
-        known = list(dict.fromkeys([*(levels or ()), *sorted(set(values))]))
-        levels = answered(original, base, field, known)
+        every = list(dict.fromkeys([*(levels or ()), *sorted(set(values))]))
+        levels = answered(original, base, field, every)
     return msgspec.structs.replace(field, nullable=nullable, closed=closed, levels=levels)
 
 

@@ -27,10 +27,13 @@ def write(golden: Golden, signature: Signature, path: Path) -> None:
         put(arrays, f"in{i}", golden.inputs[field.name], field)
     for i, field in enumerate(signature.outputs):
         put(arrays, f"out{i}", golden.outcome.outputs[field.name], field)
+    refused = {
+        str(row): [[r.column, r.expected, r.got] for r in reasons] for row, reasons in golden.outcome.refused.items()
+    }
     facts = {
         "why": list(golden.why), "noise": golden.noise, "excluded": list(golden.excluded),
         "unexplained": golden.unexplained,
-        "refused": {str(row): [[r.column, r.expected, r.got] for r in rs] for row, rs in golden.outcome.refused.items()},
+        "refused": refused,
     }  # fmt: skip
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts, order="deterministic"), np.uint8)
     buffer = io.BytesIO()

@@ -134,7 +134,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
-        value = value.tolist()
+        return (value.astype(np.int64) if value.dtype == bool else value).tolist()
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (list, tuple)):

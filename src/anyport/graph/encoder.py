@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 
@@ -128,3 +129,37 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     tensor: Literal["float32", "float64"]
     width: int
     entries: tuple[Entry, ...]
+
+
+NUMBERS = {"value", "low", "high", "yes", "no", "table", "unknown", "missing", "edges"}
+"""Keys that hold numbers only, so that a text there is one that JSON lacks."""
+LACKING = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def write(encoder: Encoder) -> bytes:
+    """encoder.json: NaN and infinities, which JSON lacks, are the texts "NaN", "Infinity", "-Infinity"."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and value - value != 0:
+            return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
+        return [plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+    return msgspec.json.encode(_mapped(msgspec.to_builtins(encoder), plain))
+
+
+def read(data: bytes) -> Encoder:
+    """The encoder that `write` wrote; msgspec.DecodeError for anything else."""
+    if not any(f'"{text}"'.encode() in data for text in LACKING):
+        return msgspec.json.decode(data, type=Encoder)
+
+    def number(value: Any) -> Any:
+        return [number(v) for v in value] if isinstance(value, list) else LACKING.get(value, value)
+
+    return msgspec.convert(_mapped(msgspec.json.decode(data), number), Encoder)
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Plain data with `change` applied to whatever stands under a key of NUMBERS."""
+    if isinstance(value, dict):
+        return {k: change(v) if k in NUMBERS else _mapped(v, change) for k, v in value.items()}
+    return [_mapped(v, change) for v in value] if isinstance(value, tuple | list) else value

@@ -172,7 +172,8 @@ def view(*names: str) -> Path:
 
 
 NOT_RUN = (
-    "**/__pycache__", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.h", "**/*.a", "numpy/f2py", "numpy/distutils",
+    "**/__pycache__", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.h", "**/*.a", "numpy/f2py",
+    "numpy/distutils",
     "numpy/_pyinstaller", "numpy/doc", "numpy/typing", "onnxruntime/transformers", "onnxruntime/tools",
     "onnxruntime/quantization", "onnxruntime/datasets", "onnxruntime/backend", "onnxruntime/ThirdPartyNotices.txt",
 )  # fmt: skip

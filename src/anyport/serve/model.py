@@ -7,6 +7,7 @@ import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,12 +18,13 @@ from anyport.bundle import Bundle
 from anyport.errors import BadData, Missing, Mistake
 from anyport.predictor import Predictor
 from anyport.serve import hot
+from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
 from anyport.signature import Signature
 
-SMALL = 16 << 10
-"""Bytes of a body that is answered on the event loop; a larger one would keep the others waiting."""
+SLOW = 0.002
+"""Seconds of one row from which on a graph runs off the event loop."""
 log = logging.getLogger("anyport.serve")
 
 
@@ -58,6 +60,8 @@ class Served:
         self.slot = slot
         self.predictor: Predictor | None = None
         self.hot: hot.Hot | None = None
+        self.off = bundle.form == "python"
+        """Whether it runs off the event loop, joining what waits: Python models and slow graphs."""
         self.golden: Batch | None = None
         self.pool = ThreadPoolExecutor(1, thread_name_prefix=f"anyport-{bundle.name}")
         """One thread: a Python model may not be safe with two, and a graph's run fills a core anyway."""
@@ -66,12 +70,16 @@ class Served:
         """Ends what the predictor has started."""
 
     def load(self, *, trust: Any, threads: int) -> None:
-        """Read the model and ask it one golden row, so that the first caller does not pay for first times."""
+        """Read the model and ask it a golden row, so that the first caller does not pay for first times; then once
+        more, to know how long a row takes."""
         made = opened(self.bundle, self.closing, trust=trust, threads=threads)
         self.golden = golden_row(self.bundle)
         if self.golden is not None:
             made.predict(self.golden)
-        self.hot = hot.of(made)
+            started = perf_counter()
+            made.predict(self.golden)
+            self.off |= perf_counter() - started > SLOW
+        self.hot = None if self.off else hot.of(made)
         self.predictor = made
 
     def close(self) -> None:
@@ -94,10 +102,10 @@ class Served:
         return self.predictor.predict(batch)
 
     async def respond(self, body: bytes, *, partial: bool) -> Reply:
-        """The reply to a body: short work here, long bodies and Python models in their thread."""
+        """The reply to a body: short work here, long bodies and slow models in their thread."""
         loop = asyncio.get_running_loop()
         short = len(body) <= SMALL
-        if self.bundle.form == "graph":
+        if not self.off:
             if short:
                 return self.reply(body, partial=partial)
             return await loop.run_in_executor(self.pool, lambda: self.reply(body, partial=partial))

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+JSON = frozenset(
+    b"application/json" + rest
+    for rest in (b"", *(s + b"charset=" + c for s in (b";", b"; ") for c in (b"utf-8", b"UTF-8")))
+)
 """Content types that need no closer look."""
 DRAINED = 32 << 20
 """Bytes of a request that are still read after it was answered (413)."""

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from anyport.errors import Impossible
 from anyport.graph.build import Builder
 
 LIBRARIES = ("xgboost", "lightgbm", "catboost")
@@ -24,3 +25,11 @@ def find(model: Any) -> Callable[[Builder, Any, Any], Any] | None:
     module = importlib.import_module(f"anyport.graph.boosters.{library}")
     converters: Mapping[str, Callable[[Builder, Any, Any], Any]] = module.CONVERTERS
     return converters.get(kind.__name__)
+
+
+def converter(model: Any) -> Callable[..., Any]:
+    """The converter of this model's class; Impossible where there is none."""
+    found = find(model)
+    if found is None:
+        raise Impossible(f"no graph of a {type(model).__module__}.{type(model).__qualname__}")
+    return found

@@ -133,7 +133,9 @@ def _oblivious(model: Model, tree: dict[str, Any]) -> Tree:
     level = np.floor(np.log2(at[:n] + 1)).astype(int) if n else np.zeros(0, int)
 
     def column(i: int, end: Any) -> Any:
-        return np.concatenate([np.array([q[i] for q in questions])[level], np.full(n + 1, end)]) if n else np.array([end])
+        return (
+            np.concatenate([np.array([q[i] for q in questions])[level], np.full(n + 1, end)]) if n else np.array([end])
+        )
 
     mode = column(0, LEAF)
     swaps = mode == MEMBER  # its category goes left, and bit 1 is the heap's right child

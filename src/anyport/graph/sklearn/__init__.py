@@ -1,4 +1,4 @@
-"""scikit-learn → ONNX, our own: every converter computes in the builder's float dtype and casts where the original casts.
+"""scikit-learn → ONNX, our own: converters compute in the builder's float dtype and cast where the original casts.
 
 A converter is `(b, estimator, x) -> Answers` (predictors) or `(b, transformer, x) -> Features`.
 Meta-estimators pass `x` on untouched; everything else asks `x.tensor()`. What no family below knows

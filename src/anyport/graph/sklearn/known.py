@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-INNER = ("best_estimator_", "estimator_", "regressor_", "classifier_", "estimator")
-"""Where meta-estimators keep the model that sees the raw columns."""
+INNER = ("best_estimator_", "estimator_", "regressor_", "classifier_")
+"""Where meta-estimators keep the fitted model that sees the raw columns."""
 VECTORIZERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 KEEPS = (
     "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "FunctionTransformer", "PowerTransformer",
@@ -26,7 +26,11 @@ def inner(model: Any) -> Iterator[Any]:
             model = next((s for _, s in steps if s is not None and not isinstance(s, str)), None)
             continue
         found = next((getattr(model, name) for name in INNER if getattr(model, name, None) is not None), None)
-        if found is None:
+        if type(model).__name__ == "FrozenEstimator":
+            found = model.estimator
+        elif hasattr(model, "calibrated_classifiers_"):
+            found = model.calibrated_classifiers_[0].estimator
+        elif found is None:
             members = getattr(model, "estimators_", None)
             found = members[0] if isinstance(members, list) and members and hasattr(members[0], "fit") else None
         model = found

@@ -14,15 +14,23 @@ if TYPE_CHECKING:
 
 
 def nearest(b: Builder, estimator: Any, x: Features, count: int) -> tuple[str, str]:
-    """Distances and indices of the nearest training rows, nearest first, the lower index first of equals."""
+    """Distances and indices of the nearest training rows, nearest first.
+
+    Of equals the one that scikit-learn meets first is first: a search tree's rows lie in its own order, and
+    from far away (where all are equally far) it is walked from left to right.
+    """
+    import numpy as np
+
     points = distances.remembered(estimator._fit_X)
+    order = np.arange(len(points)) if estimator._tree is None else np.asarray(estimator._tree.idx_array)
+    points = points[order]
     if len(points) < count:
         raise Impossible(f"{type(estimator).__name__} needs {count} neighbours and remembers {len(points)} rows")
     metric, params = metric_of(estimator)
     rank, node, power = distances.ranked(b, x.tensor(), points, metric, params)
     top, index = b.add_many("TopK", [rank, b.constant([count], "int64")], outputs=2, axis=1, largest=0, sorted=1)
     # Where nothing is nearer than infinity, scikit-learn's heap stays as it was made: training row 0.
-    index = b.add("Where", [b.add("IsInf", [top]), b.constant(0, "int64"), index])
+    index = b.add("Where", [b.add("IsInf", [top]), b.constant(0, "int64"), m.choose(b, order, index)])
     return distances.distance_of(b, top, node, power), index
 
 
