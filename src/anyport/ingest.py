@@ -349,7 +349,7 @@ def native(batch: Batch, signature: Signature) -> Any:
     import numpy as np
 
     if signature.container == "tensors":
-        return {f.name: batch[f.name].plain().values for f in signature.inputs}
+        return {f.name: native_tensor(batch[f.name], f) for f in signature.inputs}
     if signature.container == "list":
         return batch[signature.inputs[0].name].plain().values.tolist()
     if signature.container == "array":
@@ -358,6 +358,14 @@ def native(batch: Batch, signature: Signature) -> Any:
     series = {f.name: native_series(batch[f.name], f, pandas) for f in signature.inputs}
     length = len(next(iter(batch.values()))) if batch else 0
     return pandas.DataFrame(series, columns=[f.name for f in signature.inputs], index=np.arange(length))
+
+
+def native_tensor(column: Column, field: Field) -> NDArray[Any]:
+    """One tensor; ValueError for a missing value of a dtype that has none."""
+    plain = column.plain()
+    if plain.valid is not None and not plain.valid.all():
+        raise ValueError(f"tensor {field.name!r} holds {field.dtype}, which has no missing value")
+    return plain.values
 
 
 def native_array(batch: Batch, signature: Signature) -> NDArray[Any]:

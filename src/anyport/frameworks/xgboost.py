@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,18 +107,32 @@ def codes(original: Original) -> dict[str, dict[Level, float]]:
     tables: dict[str, dict[Level, float]] = {}
     for i, field in enumerate(original.signature.inputs):
         if field.dtype == "category":
+            own = tuple(field.levels or ())
+            keys = cuts([len(str(v)) for v in own], "".join(map(str, own)).encode()) if text(own) else own
             saved = levels(encodings[i]) if i < len(encodings) else ()
-            tables[field.name] = {v: float(code) for code, v in enumerate(saved or field.levels or ())}
+            place = {key: float(code) for code, key in enumerate(saved or keys)}
+            tables[field.name] = {v: place[key] for v, key in zip(own, keys, strict=True) if key in place}
     return tables
 
 
-def levels(encoding: Mapping[str, Any]) -> tuple[Level, ...]:
-    """Categories as the model's JSON holds them: numbers, or UTF-8 in one run of signed bytes."""
+def text(values: Sequence[Any]) -> bool:
+    return any(isinstance(v, str) for v in values)
+
+
+def levels(encoding: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Categories as the model's JSON holds them: numbers, or pieces of one run of signed bytes."""
     if "offsets" not in encoding:
         return tuple(encoding["values"])
-    text = bytes(v & 0xFF for v in encoding["values"])
     ends = encoding["offsets"]
-    return tuple(text[a:z].decode() for a, z in pairwise(ends))
+    return cuts([z - a for a, z in pairwise(ends)], bytes(v & 0xFF for v in encoding["values"]))
+
+
+def cuts(lengths: Sequence[int], run: bytes) -> tuple[bytes, ...]:
+    """A run of bytes in pieces. XGBoost 3.2 counts a category's length in characters and cuts UTF-8 bytes by it,
+    in training and at prediction (npstr_to_arrow_strarr in python-package/xgboost/_data_utils.py), so that 'å b'
+    is known by its first three bytes; we must know it by the same ones."""
+    ends = [0, *accumulate(lengths)]
+    return tuple(run[a:z] for a, z in pairwise(ends))
 
 
 def candidates(original: Original) -> Iterator[Candidate]:
