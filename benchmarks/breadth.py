@@ -70,7 +70,7 @@ def measure(case: Case, rows: int) -> Result:
         try:
             found = packed(case, rows)
         except Exception as error:  # the table shows what went wrong, and the benchmark fails at the end
-            found = {"form": "failed", "why": f"{type(error).__name__}: {error}".partition("\n")[0]}
+            found = {"form": "failed", "why": brief(f"{type(error).__name__}: {error}")}
     seconds = round(time.perf_counter() - start, 2)
     return Result(case.name, case.setting, case.kind, case.name in converted_elsewhere(), **found, seconds=seconds)
 
@@ -86,7 +86,13 @@ def packed(case: Case, rows: int) -> dict[str, Any]:
         found: dict[str, Any] = {"form": bundle.form, "kept": bundle.manifest.kept}
         if bundle.form == "graph":
             return {**found, **compared(made, bundle, rows)}
-        return {**found, "why": bundle.manifest.why_no_graph.partition("\n")[0]}
+        return {**found, "why": brief(bundle.manifest.why_no_graph)}
+
+
+def brief(why: str) -> str:
+    """The first of several reasons; wide rows of numbers are cut."""
+    first = why.partition("\n")[0]
+    return first if len(first) <= 240 else f"{first[:240].rstrip()} …"
 
 
 def compared(made: Any, bundle: Any, rows: int) -> dict[str, Any]:

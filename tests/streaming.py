@@ -67,6 +67,22 @@ class Ruled:
         return Outcome({name: scatter(column, good, n) for name, column in made.items()}, refused)
 
 
+class Ruling:
+    """A predictor that refuses what the signature's rules refuse, before it asks another."""
+
+    def __init__(self, asked: Any, signature: Signature) -> None:
+        self.asked, self.signature = asked, signature
+
+    def predict(self, inputs: Batch, /) -> Outcome:
+        """The other's answers, spread over all rows."""
+        refused, n = refusals(inputs, self.signature), rows(inputs)
+        good = np.setdiff1d(np.arange(n), list(refused))
+        if not len(good):
+            return Outcome(blank(self.signature, n), refused)
+        made = self.asked.predict(take(inputs, good)).outputs
+        return Outcome({name: scatter(column, good, n) for name, column in made.items()}, refused)
+
+
 def values(column: Column) -> list[Any]:
     """A column as Python values, None where missing."""
     plain = column.plain()

@@ -139,6 +139,9 @@ def test_tensors_from_lists_of_any_kind() -> None:
 
 def test_a_tensor_of_another_shape_is_refused_and_moves_no_other() -> None:
     field = Field(name="x", dtype="int64", shape=(2,))
+    fixed, refused = one(pa.array([[1, 2], None, [4, 5]], pa.list_(pa.int8(), 2)), field)
+    assert not refused
+    np.testing.assert_array_equal(fixed.values[[0, 2]], [[1, 2], [4, 5]])
     column, refused = one(pa.array([[1, 2], [3], None, [4, 5], [6, None]]), field)
     assert sorted(refused) == [1, 4]
     np.testing.assert_array_equal(column.values[[0, 3]], [[1, 2], [4, 5]])

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streaming import SIGNATURE, Ruled, records, rule, values
+from streaming import SIGNATURE, Ruled, Ruling, records, rule, values
 
-from anyport.batch import Column
+from anyport.batch import Column, Outcome
 from anyport.errors import BadData, Missing, Mistake
 from anyport.signature import Field, Signature
 from anyport.stream import TooManyRejects, partial, predict_file, text
@@ -247,9 +247,9 @@ def test_both_csv_readers_read_every_cell_alike(cells: list[str | None]) -> None
             patch.setattr(text, "arrow_here", lambda arrow=arrow: arrow)
             file = io.BufferedReader(io.BytesIO(raw))  # type: ignore[arg-type]
             source = text.csv(Opened(file, "csv", None, file), [f.name for f in fields])
-            read = [source.decode(chunk, fields) for chunk in source.read([f.name for f in fields], 1000)]
-            columns = [{n: [repr(v) for v in values(c)] for n, c in batch.items()} for batch, _, _ in read]
-            seen.append((columns, [wrong for _, wrong, _ in read]))
+            read = [source.decode(chunk, fields, []) for chunk in source.read([f.name for f in fields], 1000)]
+            columns = [{n: [repr(v) for v in values(c)] for n, c in part.batch.items()} for part in read]
+            seen.append((columns, [part.refused for part in read]))
     assert seen[0][0] == seen[1][0]
     for one, two in zip(seen[0][1], seen[1][1], strict=True):
         assert {r: {w.column for w in why} for r, why in one.items()} == {
@@ -269,7 +269,7 @@ def test_both_csv_readers_split_records_alike(rows: list[list[str]], crlf: bool)
             patch.setattr(text, "arrow_here", lambda arrow=arrow: arrow)
             raw = io.BufferedReader(io.BytesIO(file.getvalue().encode()))  # type: ignore[arg-type]
             source = text.csv(Opened(raw, "csv", None, raw), ["p", "q"])
-            read = [source.decode(chunk, fields)[0] for chunk in source.read(["p", "q"], 1000)]
+            read = [source.decode(chunk, fields, []).batch for chunk in source.read(["p", "q"], 1000)]
             assert [list(r) for b in read for r in zip(values(b["p"]), values(b["q"]), strict=True)] == rows
 
 
@@ -380,8 +380,6 @@ def test_a_tensor_may_come_as_one_column_or_in_pieces(tmp_path: Path) -> None:
 
     class Sum:
         def predict(self, inputs: Any, /) -> Any:
-            from anyport.batch import Outcome
-
             return Outcome({"sum": Column(inputs["v"].values.sum(axis=1))}, {})
 
     (tmp_path / "a.csv").write_text("v_1,v_0,v_2\n20,1,300\n5,4,6\n")
@@ -393,6 +391,40 @@ def test_a_tensor_may_come_as_one_column_or_in_pieces(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("v_1,v_0\n20,1\n")
     with pytest.raises(BadData, match="missing column 'v_2'"):
         predict_file(Sum(), tmp_path / "a.csv", tmp_path / "out.csv", signature=signature)
+
+
+def test_tensors_of_free_size_are_answered_by_runs_of_one_size(tmp_path: Path) -> None:
+    signature = Signature(
+        inputs=(Field(name="v", dtype="float64", shape=(None,)), Field(name="k", dtype="int64")),
+        outputs=(Field(name="sum", dtype="float64"), Field(name="scaled", dtype="float64", shape=(None,))),
+    )
+
+    class Scale:
+        def predict(self, inputs: Any, /) -> Outcome:
+            v, k = inputs["v"].values, inputs["k"].values
+            return Outcome({"sum": Column(v.sum(axis=1)), "scaled": Column(v * k[:, None])}, {})
+
+    rows: list[dict[str, Any]] = [{"id": str(i), "v": [float(j) for j in range(i * i % 7)], "k": i} for i in range(600)]
+    rows[5]["v"], rows[300]["v"], rows[301]["k"] = None, "none", None
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    rows[300]["v"] = None
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    want = [None if r["v"] is None or r["k"] is None else [v * r["k"] for v in r["v"]] for r in rows]
+    for source in ("in.jsonl", "in.parquet"):
+        for out in ("out.jsonl", "out.parquet"):
+            made = tmp_path / out
+            predict_file(
+                Ruling(Scale(), signature), tmp_path / source, made, signature=signature, ids=["id"], max_rejects=-1
+            )
+            got = (
+                pq.read_table(made).to_pylist()
+                if out == "out.parquet"
+                else [json.loads(line) for line in made.read_text().splitlines()]
+            )
+            assert [r["id"] for r in got] == [r["id"] for r in rows]
+            assert [r["scaled"] for r in got] == want
+            assert [r["sum"] for r in got] == [w if w is None else sum(r["v"]) for w, r in zip(want, rows, strict=True)]
+            assert [r["row"] for r in rejects(made)] == [5, 300, 301]
 
 
 def test_what_fails_in_the_middle_leaves_the_old_output(tmp_path: Path) -> None:

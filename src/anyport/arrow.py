@@ -310,9 +310,10 @@ def _tensor(array: Any, field: Field, found: _Found) -> Column:
         bad = np.zeros(len(array), bool)
         bad[owner[good[owner]][list(wrong)]] = True
         _refuse(array, bad, field, found)
+    flat = flat.reshape(int(good.sum()), *shape)
     if good.all():
-        return Column(flat.reshape(-1, *shape))
-    column.values[good] = flat.reshape(-1, *shape)
+        return Column(flat)
+    column.values[good] = flat
     return Column(column.values, None if field.is_float else good)
 
 

@@ -77,6 +77,7 @@ def ask(model: Any, native: Any) -> dict[str, NDArray[Any]]:
     """A Booster's prediction is what its objective gives: for a binary one the probability of class 1."""
     import numpy as np
 
+    known(model, native)
     if type(model).__name__ == "Booster":
         rows = need("xgboost").DMatrix(native, enable_categorical=True, **bare(model, native))
         return {"prediction": np.asarray(model.predict(rows))}
@@ -89,6 +90,23 @@ def ask(model: Any, native: Any) -> dict[str, NDArray[Any]]:
 
         return targets(predicted.astype(np.int64), chance)
     return {"prediction": predicted, "probability": chance}
+
+
+def known(model: Any, native: Any) -> None:
+    """ValueError for a category that training never saw. XGBoost 3.2 says it refuses those, but refuses only what
+    sorts behind every known category, and answers as if the rest were the next category in order (its lower bound)."""
+    from anyport.graph.boosters.xgboost import read
+
+    own = {n: native[n] for n in getattr(native, "columns", ()) if str(native[n].dtype) == "category"}
+    if not own:
+        return
+    encodings = read(model).body.get("cats", {}).get("enc", [])
+    for i, name in enumerate(native.columns):
+        if name in own and i < len(encodings) and (saved := set(levels(encodings[i]))):
+            keys = pieces(own[name].cat.categories.tolist())
+            for code in set(own[name].cat.codes.tolist()) - {-1}:
+                if keys[code] not in saved:
+                    raise ValueError(f"column {name!r}: training never saw {own[name].cat.categories[code]!r}")
 
 
 def bare(model: Any, native: Any) -> dict[str, Any]:
@@ -108,15 +126,18 @@ def codes(original: Original) -> dict[str, dict[Level, float]]:
     for i, field in enumerate(original.signature.inputs):
         if field.dtype == "category":
             own = tuple(field.levels or ())
-            keys = cuts([len(str(v)) for v in own], "".join(map(str, own)).encode()) if text(own) else own
+            keys = pieces(own)
             saved = levels(encodings[i]) if i < len(encodings) else ()
             place = {key: float(code) for code, key in enumerate(saved or keys)}
             tables[field.name] = {v: place[key] for v, key in zip(own, keys, strict=True) if key in place}
     return tables
 
 
-def text(values: Sequence[Any]) -> bool:
-    return any(isinstance(v, str) for v in values)
+def pieces(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Categories as XGBoost reads them from a DataFrame: numbers as they are, text in bytes."""
+    if not any(isinstance(v, str) for v in values):
+        return tuple(values)
+    return cuts([len(v) for v in values], "".join(values).encode())
 
 
 def levels(encoding: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -142,9 +142,19 @@ def _lookup(b: Builder, entry: Lookup, value: str, double: Double, text: bool) -
         found = b.add("ReduceSum", [places, b.constant([1], "int64")])
         gone = b.cast(b.add("IsNaN", [x]), "int64")
         code = b.add("Add", [b.add("Add", [found, gone]), b.constant(k, "int64")])
-    body = np.eye(k) if entry.table is None else np.array(entry.table, dtype=np.float64).reshape(k, width)
     zeros = (0.0,) * width
-    table = np.concatenate([body, np.array([entry.unknown or zeros, entry.missing or zeros])])
+    ends = {k: entry.unknown or zeros, k + 1: entry.missing or zeros}
+    if entry.table is None:
+        # compared, not gathered: an identity of 10,000 levels would be 800 MB
+        code = b.add("Reshape", [code, b.constant([-1, 1], "int64")])
+        made = b.cast(b.add("Equal", [code, b.constant([list(range(k))], "int64")]), "float64")
+        for at, row in ends.items():
+            if any(row):
+                made = b.add(
+                    "Where", [b.add("Equal", [code, b.constant(at, "int64")]), b.constant([row], "float64"), made]
+                )
+        return made
+    table = np.array([*entry.table, *ends.values()], dtype=np.float64).reshape(k + 2, width)
     flat = b.add("Reshape", [code, b.constant([-1], "int64")])
     return b.add("Gather", [b.constant(table, "float64"), flat], axis=0)
 

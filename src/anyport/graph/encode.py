@@ -173,8 +173,9 @@ def _lookup(entry: Lookup, column: Column) -> Fill:
     codes = _codes(entry, column)
     zeros = (0.0,) * width
     ends = [entry.unknown or zeros, entry.missing or zeros]
-    if entry.table is None and not any(map(any, ends)):
+    if entry.table is None:
         known = None if int(codes.max(initial=0)) < k else codes < k
+        others = [(k + i, row) for i, row in enumerate(ends) if any(row)]
 
         def one_hot(block: NDArray[Any], start: int, stop: int) -> None:
             flat = np.arange(slot, slot + (stop - start) * block.shape[1], block.shape[1])
@@ -185,10 +186,11 @@ def _lookup(entry: Lookup, column: Column) -> Fill:
                 block.reshape(-1)[flat] = 1
             else:
                 block[np.divmod(flat, block.shape[1])] = 1
+            for code, row in others:
+                block[codes[start:stop] == code, slot : slot + width] = row
 
         return one_hot
-    body = np.eye(k) if entry.table is None else np.array(entry.table, dtype=np.float64).reshape(k, width)
-    table = np.concatenate([body, np.array(ends, dtype=np.float64)])
+    table = np.array([*entry.table, *ends], dtype=np.float64).reshape(k + 2, width)
 
     def fill(block: NDArray[Any], start: int, stop: int) -> None:
         if width == 1:

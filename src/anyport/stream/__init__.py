@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from anyport.errors import BadData, Mistake
 from anyport.predictor import GraphPredictor, Predictor
 from anyport.signature import Signature
-from anyport.stream import formats, partial, place
-from anyport.stream.answer import answer, chunk_rows
+from anyport.stream import formats, partial, place, rejects
+from anyport.stream.answer import chunk_rows
 from anyport.stream.header import check
-from anyport.stream.partial import Frame
-from anyport.stream.rejects import Rejects, listed
-from anyport.stream.rejects import beside as rejects_beside
-from anyport.stream.source import Chunk, Source
-from anyport.stream.writers import Writer, writer
-
-AHEAD = 2
-"""Chunks that wait, beyond those being answered: read, or answered and not yet written."""
-
+from anyport.stream.pipeline import Job, Tell, resumed, straight
+from anyport.stream.source import Source
+from anyport.stream.writers import writer
 
 Told = Callable[[int, float, float | None], None]
 """What progress is told after each chunk: rows so far, rows a second, and the share of the input, where known."""
@@ -71,7 +63,7 @@ def predict_file(
     output_format: str | None = None,
     extra: Literal["refuse", "ignore"] = "refuse",
     progress: Told | None = None,
-    batch_rows: int = 65_536,
+    batch_rows: int = 32_768,
     model: str = "",
 ) -> Summary:
     """One row of answers in `out` for each row of `source` ("-": standard streams), in order, nulls where refused.
@@ -97,7 +89,7 @@ def predict_file(
         needed = check(read, signature, ids, extra=extra)
         made = writer(target, out, signature.outputs, ids, schema=read.schema)
         rows = chunk_rows(batch_rows, signature)
-        job = _Job(predictor, signature, read, made, tuple(ids), workers or cores(predictor))
+        job = Job(predictor, signature, read, made, tuple(ids), workers or cores(predictor))
         chunks = read.read(needed, rows)
         stack.enter_context(place.interruptible())
         stack.enter_context(place.writing(out))
@@ -107,36 +99,14 @@ def predict_file(
                 "anyport": 1, "input": partial.fingerprint(source), "model": model, "format": target, "ids": list(ids),
                 "rows": rows, "extra": extra, "arrow": formats.arrow_here(), "inputs": signature,
             }  # fmt: skip
-            total, rejected = _resumed(job, chunks, out, identity, tell)
+            total, rejected = resumed(job, chunks, out, identity, tell)
         else:
-            total, rejected = _straight(job, chunks, out, tell)
-    at = rejects_beside(out) if rejected else None
+            total, rejected = straight(job, chunks, out, tell)
+    at = rejects.beside(out) if rejected else None
     summary = Summary(total, rejected, time.monotonic() - begun, out, at)
     if 0 <= max_rejects < rejected:
         raise TooManyRejects(summary, max_rejects)
     return summary
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything that a worker needs."""
-
-    predictor: Predictor
-    signature: Signature
-    source: Source
-    writer: Writer
-    ids: tuple[str, ...]
-    workers: int
-
-
-@dataclass(frozen=True)
-class _Done:
-    """An answered chunk: `refused` counts from its own first row."""
-
-    rows: int
-    payload: Any
-    refused: Any
-    fraction: float | None
 
 
 def open_source(
@@ -165,72 +135,7 @@ def cores(predictor: Predictor) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(job: _Job, chunk: Chunk) -> _Done:
-    """Decode, answer and encode one chunk; runs in a thread of the pool."""
-    batch, wrong, rows = job.source.decode(chunk, job.signature.inputs)
-    outcome = answer(job.predictor, batch, wrong, rows, job.signature)
-    payload = job.writer.encode(job.source.carry(chunk, job.ids), outcome)
-    return _Done(rows, payload, outcome.refused, chunk.fraction)
-
-
-def _answered(job: _Job, chunks: Iterator[Chunk]) -> Iterator[_Done]:
-    """Every chunk's answers, in order; at most `workers + AHEAD` chunks are in memory."""
-    waiting: deque[Any] = deque()
-    pool = ThreadPoolExecutor(job.workers, thread_name_prefix="anyport-predict")
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_work, job, chunk))
-            del chunk
-            if len(waiting) >= job.workers + AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _straight(
-    job: _Job, chunks: Iterator[Chunk], out: Path, tell: Callable[[int, float | None], None]
-) -> tuple[int, int]:
-    """Answer into the output itself."""
-    rows = rejected = 0
-    with Rejects(out) as rejects, place.replacing(out) as file, job.writer.open(file) as write:
-        for done in _answered(job, chunks):
-            write(done.payload)
-            rejects.write(listed(done.refused, rows))
-            rows += done.rows
-            rejected += len(done.refused)
-            tell(rows, done.fraction)
-    return rows, rejected
-
-
-def _resumed(
-    job: _Job, chunks: Iterator[Chunk], out: Path, identity: dict[str, Any], tell: Callable[[int, float | None], None]
-) -> tuple[int, int]:
-    """Answer what OUT.partial lacks, then make the output of it."""
-    path = partial.beside(out)
-    file, held = partial.begin(path, identity)
-    with file:
-        rows, rejected = sum(r for r, _ in held), sum(r for _, r in held)
-        for _ in held:
-            next(chunks)
-        for done in _answered(job, chunks):
-            said = listed(done.refused, rows)
-            partial.add(file, Frame(done.rows, len(done.refused), job.writer.dump(done.payload), said))
-            rows += done.rows
-            rejected += len(done.refused)
-            tell(rows, done.fraction)
-        file.seek(0)
-        file.readline()
-        with Rejects(out) as rejects, place.replacing(out) as made, job.writer.open(made) as write:
-            for frame in partial.frames(file):
-                write(job.writer.load(frame.payload))
-                rejects.write(frame.rejects)
-    path.unlink()
-    return rows, rejected
-
-
-def _teller(progress: Told | None, begun: float) -> Callable[[int, float | None], None]:
+def _teller(progress: Told | None, begun: float) -> Tell:
     def tell(rows: int, fraction: float | None) -> None:
         if progress is not None:
             progress(rows, rows / max(time.monotonic() - begun, 1e-9), fraction)

@@ -8,6 +8,8 @@ from anyport.batch import Batch, Column, Outcome, Refusal, concat, take
 from anyport.predictor import Predictor, blank, scatter
 from anyport.signature import Signature, refusals
 
+FREE_ROWS = 256
+"""Rows of a chunk where an axis is free: each may be of a size of its own."""
 CELLS = 1 << 22
 """Cells of a chunk: 32 MB as doubles."""
 RUN_CELLS = 1 << 19
@@ -17,7 +19,12 @@ RUN_CELLS = 1 << 19
 def chunk_rows(asked: int, signature: Signature) -> int:
     """Rows read together, fewer where rows are wide."""
     width = max(sum(f.width for f in signature.inputs), sum(f.width for f in signature.outputs), 1)
-    return max(1, min(asked, CELLS // width))
+    return max(1, min(asked, FREE_ROWS if free_axes(signature) else asked, CELLS // width))
+
+
+def free_axes(signature: Signature) -> frozenset[str]:
+    """The inputs whose rows may differ in shape."""
+    return frozenset(f.name for f in signature.inputs if None in f.shape)
 
 
 def run_rows(predictor: Predictor, signature: Signature) -> int:

@@ -15,7 +15,7 @@ from anyport.errors import BadData
 from anyport.ingest import meant
 from anyport.signature import Field
 from anyport.stream.formats import Opened
-from anyport.stream.source import Carried, Chunk, Refused, Source, assemble, by_row, parts_of
+from anyport.stream.source import Chunk, Decoded, Source, assemble, by_row, parts_of
 
 BLOCK = 1 << 20
 
@@ -35,35 +35,38 @@ def jsonl(opened: Opened, *, extra: Literal["refuse", "ignore"]) -> Source:
     columns = tuple(first)
 
     def read(needed: Sequence[str], rows: int) -> Iterator[Chunk]:
+        lines, size = [head], len(head)
         try:
-            block = head + opened.file.read(BLOCK) + opened.file.readline()
-            while block:
-                yield Chunk(block, opened.fraction())
-                block = opened.file.read(BLOCK) + opened.file.readline()
+            for line in opened.file:
+                if line.isspace():
+                    continue
+                lines.append(line)
+                size += len(line)
+                if size >= BLOCK or len(lines) >= rows:
+                    yield Chunk(lines, opened.fraction())
+                    lines, size = [], 0
         except (OSError, EOFError) as error:
             raise BadData(f"the input cannot be read: {error}") from error
+        if lines:
+            yield Chunk(lines, opened.fraction())
 
-    def decode(chunk: Chunk, fields: Sequence[Field]) -> tuple[dict[str, Column], Refused, int]:
+    def decode(chunk: Chunk, fields: Sequence[Field], ids: Sequence[str]) -> Decoded:
         found: dict[int, list[Refusal]] = {}
         records = _records(chunk.data, found)
         needed = [name for field in fields for name in parts_of(field, columns)]
         _check_keys(records, needed, columns, found, extra=extra)
         batch = assemble(fields, columns, lambda name, f: from_values([r.get(name) for r in records], f, found))
-        return batch, by_row(found), len(records)
+        return Decoded(batch, by_row(found), len(records), {name: [r.get(name) for r in records] for name in ids})
 
-    def carry(chunk: Chunk, names: Sequence[str]) -> Carried:
-        records = _records(chunk.data, {})
-        return {name: [r.get(name) for r in records] for name in names}
-
-    return Source(columns, read, decode, carry)
+    return Source(columns, read, decode)
 
 
-def _records(block: bytes, found: dict[int, list[Refusal]]) -> list[dict[str, Any]]:
+def _records(lines: Sequence[bytes], found: dict[int, list[Refusal]]) -> list[dict[str, Any]]:
     """Every line's object; {} where a line is none, with the reason in `found`."""
     try:
-        records = msgspec.json.Decoder().decode_lines(block)
+        records = msgspec.json.Decoder().decode_lines(b"".join(lines))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        records = [_record(line) for line in block.split(b"\n") if line.strip()]
+        records = [_record(line) for line in lines]
     if set(map(type, records)) <= {dict}:
         return records
     for row, record in enumerate(records):

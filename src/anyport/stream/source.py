@@ -20,9 +20,31 @@ class Chunk:
     """Some rows in the form in which they were read; decoding them is left to a worker."""
 
     data: Any
+    """A RecordBatch or a list: one element a row."""
     fraction: float | None = None
     broken: Refused = field(default_factory=dict)
     """Rows (within the chunk) that could not even be split into cells."""
+
+
+def cut(chunk: Chunk, start: int, stop: int | None = None) -> Chunk:
+    """Some of a chunk's rows."""
+    if start == 0 and stop is None:
+        return chunk
+    stop = len(chunk.data) if stop is None else stop
+    data = chunk.data.slice(start, stop - start) if hasattr(chunk.data, "slice") else chunk.data[start:stop]
+    return Chunk(data, chunk.fraction, {row - start: said for row, said in chunk.broken.items() if start <= row < stop})
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A chunk as the model takes it."""
+
+    batch: dict[str, Column]
+    refused: Refused
+    """Rows with a cell that is not of its field's type; the batch holds a placeholder there."""
+    rows: int
+    carried: Carried
+    """The columns passed through."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +54,8 @@ class Source:
     columns: tuple[str, ...]
     read: Callable[[Sequence[str], int], Iterator[Chunk]]
     """The chunks with (at least) the columns needed, of at most so many rows."""
-    decode: Callable[[Chunk, Sequence[Field]], tuple[dict[str, Column], Refused, int]]
-    """The Batch of a chunk, the rows that are refused already, and how many rows there are."""
-    carry: Callable[[Chunk, Sequence[str]], Carried]
-    """Some columns of a chunk as they came."""
+    decode: Callable[[Chunk, Sequence[Field], Sequence[str]], Decoded]
+    """The fields and the ids of a chunk; runs in a worker."""
     schema: Any = None
     """The Arrow schema, of formats that have types."""
 

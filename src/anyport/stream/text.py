@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from anyport.batch import Column, Refusal
+from anyport.batch import Refusal
 from anyport.errors import BadData, need
 from anyport.signature import Field
 from anyport.stream.formats import Opened, arrow_here
 from anyport.stream.parse import from_cells, from_text
-from anyport.stream.source import Chunk, Refused, Source, assemble, by_row
+from anyport.stream.source import Chunk, Decoded, Source, assemble, by_row
 
 BLOCK = 1 << 20
 """Bytes parsed at a time, and the longest record; more where there are thousands of columns. Arrow's parser holds
@@ -107,12 +107,13 @@ def _plain(opened: Opened, columns: tuple[str, ...], mark: str) -> Source:
         at = columns.index(name)
         return [record[at] for record in chunk.data]
 
-    def decode(chunk: Chunk, fields: Sequence[Field]) -> tuple[dict[str, Column], Refused, int]:
+    def decode(chunk: Chunk, fields: Sequence[Field], ids: Sequence[str]) -> Decoded:
         found: dict[int, list[Refusal]] = {}
         batch = assemble(fields, columns, lambda name, field: from_cells(column(chunk, name), field, found))
-        return batch, by_row(found) | dict(chunk.broken), len(chunk.data)
+        refused = by_row(found) | dict(chunk.broken)
+        return Decoded(batch, refused, len(chunk.data), {name: column(chunk, name) for name in ids})
 
-    return Source(columns, read, decode, lambda chunk, names: {n: column(chunk, n) for n in names})
+    return Source(columns, read, decode)
 
 
 def _records(text: IO[str], mark: str, *, single: bool) -> Iterator[list[str | None]]:
@@ -206,13 +207,14 @@ def _through_arrow(opened: Opened, columns: tuple[str, ...], mark: str) -> Sourc
         if not ended:
             raise _unended()
 
-    def decode(chunk: Chunk, fields: Sequence[Field]) -> tuple[dict[str, Column], Refused, int]:
+    def decode(chunk: Chunk, fields: Sequence[Field], ids: Sequence[str]) -> Decoded:
         found: dict[int, list[Refusal]] = {}
         names = chunk.data.schema.names
         batch = assemble(fields, names, lambda name, field: from_text(chunk.data.column(name), field, found))
-        return batch, by_row(found) | dict(chunk.broken), chunk.data.num_rows
+        refused = by_row(found) | dict(chunk.broken)
+        return Decoded(batch, refused, chunk.data.num_rows, {name: chunk.data.column(name) for name in ids})
 
-    return Source(columns, read, decode, lambda chunk, names: {n: chunk.data.column(n) for n in names})
+    return Source(columns, read, decode)
 
 
 def _with_gaps(

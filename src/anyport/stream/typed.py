@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from anyport.arrow import to_column
-from anyport.batch import Column, Refusal
+from anyport.batch import Refusal
 from anyport.errors import BadData, need
 from anyport.signature import Field
 from anyport.stream.formats import Opened
-from anyport.stream.source import Carried, Chunk, Refused, Source, assemble, by_row
+from anyport.stream.source import Chunk, Decoded, Source, assemble, by_row
 
 PAGE = 1 << 20
 """Bytes of a column chunk read ahead: a row group is never in memory whole."""
@@ -42,7 +42,7 @@ def parquet(opened: Opened, ids: Sequence[str]) -> Source:
         except (pa.ArrowException, OSError) as error:
             raise BadData(f"the Parquet file is damaged after row {done}: {error}") from error
 
-    return Source(tuple(file.schema_arrow.names), read, decode, carry, file.schema_arrow)
+    return Source(tuple(file.schema_arrow.names), read, decode, file.schema_arrow)
 
 
 def arrow_file(opened: Opened) -> Source:
@@ -61,7 +61,7 @@ def arrow_file(opened: Opened) -> Source:
         except (pa.ArrowException, OSError) as error:
             raise BadData(f"the Arrow file is damaged: {error}") from error
 
-    return Source(tuple(reader.schema.names), read, decode, carry, reader.schema)
+    return Source(tuple(reader.schema.names), read, decode, reader.schema)
 
 
 def arrow_stream(opened: Opened) -> Source:
@@ -79,7 +79,7 @@ def arrow_stream(opened: Opened) -> Source:
         except (pa.ArrowException, OSError) as error:
             raise BadData(f"the Arrow stream is damaged: {error}") from error
 
-    return Source(tuple(reader.schema.names), read, decode, carry, reader.schema)
+    return Source(tuple(reader.schema.names), read, decode, reader.schema)
 
 
 def _seekable(file: IO[bytes]) -> IO[bytes]:
@@ -98,14 +98,9 @@ def _slices(batch: Any, rows: int, fraction: float | None) -> Iterator[Chunk]:
         yield Chunk(batch.slice(start, rows), fraction)
 
 
-def decode(chunk: Chunk, fields: Sequence[Field]) -> tuple[dict[str, Column], Refused, int]:
+def decode(chunk: Chunk, fields: Sequence[Field], ids: Sequence[str]) -> Decoded:
     """The Batch of a typed RecordBatch."""
     found: dict[int, list[Refusal]] = {}
     names = chunk.data.schema.names
     batch = assemble(fields, names, lambda name, field: to_column(chunk.data.column(name), field, found))
-    return batch, by_row(found), chunk.data.num_rows
-
-
-def carry(chunk: Chunk, names: Sequence[str]) -> Carried:
-    """Columns as they came."""
-    return {name: chunk.data.column(name) for name in names}
+    return Decoded(batch, by_row(found), chunk.data.num_rows, {name: chunk.data.column(name) for name in ids})

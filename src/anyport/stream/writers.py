@@ -30,6 +30,8 @@ class Writer:
     encode: Callable[[Carried, Outcome], Any]
     open: Callable[[IO[bytes]], Any]
     """A context manager that gives the function that writes one payload."""
+    join: Callable[[Sequence[Any]], Any]
+    """Several payloads as one."""
     dump: Callable[[Any], bytes]
     load: Callable[[bytes], Any]
 
@@ -55,7 +57,7 @@ def _text(encode: Callable[[Carried, Outcome], bytes], header: bytes, out: Path)
             zipped.write(header)
             yield zipped.write
 
-    return Writer(encode, opened, bytes, bytes)
+    return Writer(encode, opened, b"".join, bytes, bytes)
 
 
 def _lines(carried: Carried, outcome: Outcome, fields: Sequence[Field]) -> bytes:
@@ -169,7 +171,7 @@ def _columns(format: Format, fields: Sequence[Field], ids: Sequence[str], schema
             yield made.write_batch
 
     return Writer(
-        encode, opened, lambda batch: batch.serialize().to_pybytes(),
+        encode, opened, pa.concat_batches, lambda batch: batch.serialize().to_pybytes(),
         lambda raw: pa.ipc.read_record_batch(pa.py_buffer(raw), whole),
     )  # fmt: skip
 
