@@ -14,7 +14,8 @@ from anyport.golden.rows import Golden
 from anyport.golden.store import write
 from anyport.graph.build import Builder
 from anyport.graph.encoder import Divide, Encoder, Impute, Lookup, Number, Subtract
-from anyport.ingest import native, to_batch
+from anyport.ingest import to_batch
+from anyport.native import native
 from anyport.predictor import labels_array
 from anyport.signature import Field, Signature
 

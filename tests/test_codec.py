@@ -270,7 +270,7 @@ CELL = (
 MODEL_ROW = st.fixed_dictionaries({f.name: CELL for f in served.SIGNATURE.inputs})
 NEAR = st.builds(
     lambda row, name, cell: {**row, name: cell},
-    st.sampled_from(served.rows(30)), st.sampled_from([f.name for f in served.SIGNATURE.inputs]), CELL,
+    st.sampled_from(served.rows(30)), st.sampled_from(["extra", *(f.name for f in served.SIGNATURE.inputs)]), CELL,
 )  # fmt: skip
 
 

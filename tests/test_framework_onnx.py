@@ -201,6 +201,14 @@ def test_external_data_is_read_in(tmp_path: Path) -> None:
     )
 
 
+def test_the_python_form_is_the_file(tmp_path: Path) -> None:
+    model, x = zoo_deep.fixed_batch()
+    read = framework.load(tmp_path / framework.save(model, tmp_path), held(None))
+    np.testing.assert_array_equal(
+        framework.ask(read, {"x": x})["prediction"], framework.ask(model, {"x": x})["prediction"]
+    )
+
+
 @pytest.mark.parametrize(("content", "says"), [(b"\x00garbage", "not an ONNX file"), (b"", "holds no ONNX graph")])
 def test_a_file_that_is_no_graph_is_a_mistake(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "m.onnx").write_bytes(content)

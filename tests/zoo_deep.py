@@ -254,7 +254,10 @@ def keras_mlp() -> Made:
     hidden = layers.Dropout(0.4)(layers.BatchNormalization()(layers.Dense(8, activation="gelu")(hidden)))
     outputs = [layers.Dense(1, name="price")(hidden), layers.Dense(3, activation="softmax", name="kind")(hidden)]
     random = rng()
-    data = {"numbers": random.normal(size=(20, 3)).astype(np.float32), "city": random.integers(0, 6, (20, 1)).astype(np.int32)}
+    data = {
+        "numbers": random.normal(size=(20, 3)).astype(np.float32),
+        "city": random.integers(0, 6, (20, 1)).astype(np.int32),
+    }
     return keras.Model([numbers, city], outputs), data
 
 
@@ -295,7 +298,10 @@ def saved_model(folder: Path) -> Made:
             self.weights = tf.Variable(rng().normal(size=(4, 2)).astype(np.float32))
 
         @tf.function(
-            input_signature=[tf.TensorSpec((None, 4), tf.float32, "features"), tf.TensorSpec((None,), tf.int64, "years")]
+            input_signature=[
+                tf.TensorSpec((None, 4), tf.float32, "features"),
+                tf.TensorSpec((None,), tf.int64, "years"),
+            ]
         )
         def serve(self, features: Any, years: Any) -> dict[str, Any]:
             score = tf.matmul(features, self.weights) * tf.cast(tf.expand_dims(years, 1), tf.float32)

@@ -24,7 +24,9 @@ from anyport.trust import held  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),  # keras 3.15's own
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+    ),  # keras 3.15's own
 ]
 
 
@@ -66,7 +68,9 @@ def test_a_convolution() -> None:
     assert [f.shape for f in found.signature.inputs] == [(10, 10, 2)]
     assert [f.name for f in found.signature.outputs] == ["prediction"]
     assert deep.fault(found, only(found)) == ""
-    np.testing.assert_array_equal(framework.ask(model, {found.signature.inputs[0].name: x})["prediction"], called(model, x))
+    np.testing.assert_array_equal(
+        framework.ask(model, {found.signature.inputs[0].name: x})["prediction"], called(model, x)
+    )
 
 
 def test_a_free_sequence_axis_runs_at_lengths_never_seen() -> None:
@@ -104,7 +108,10 @@ def test_a_subclass_that_states_no_inputs() -> None:
     random = np.random.default_rng(0)
     data = {"a": random.normal(size=(8, 3)), "b": random.normal(size=(8, 1))}
     found = deep.original(Net(), data, "keras")
-    assert [(f.name, f.dtype, f.shape) for f in found.signature.inputs] == [("a", "float32", (3,)), ("b", "float32", (1,))]
+    assert [(f.name, f.dtype, f.shape) for f in found.signature.inputs] == [
+        ("a", "float32", (3,)),
+        ("b", "float32", (1,)),
+    ]
     assert deep.fault(found, only(found)) == ""
 
 
@@ -170,7 +177,11 @@ def test_a_file_that_imports_from_outside_keras_asks_first(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
-    [("m.keras", b"junk", "not a Keras file"), ("m.keras", b"", "not a Keras file"), ("m.h5", b"junk", "not an HDF5 file")],
+    [
+        ("m.keras", b"junk", "not a Keras file"),
+        ("m.keras", b"", "not a Keras file"),
+        ("m.h5", b"junk", "not an HDF5 file"),
+    ],
 )
 def test_a_damaged_file_is_a_mistake(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -204,6 +215,19 @@ def test_a_model_that_keras_exported(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         framework.ask(model, x)["prediction"], saved.ask(found.model, x)["prediction"], rtol=1e-5, atol=1e-6
     )
+
+
+def test_the_python_form_keeps_their_own_formats(tmp_path: Path) -> None:
+    model, x = zoo_deep.keras_cnn()
+    name = framework.save(model, tmp_path)
+    assert name == "model.keras"
+    np.testing.assert_array_equal(called(framework.load(tmp_path / name, held(None)), x), called(model, x))
+    coded = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2.0)])
+    assert framework.save(coded, tmp_path) is None
+    folder, data = zoo_deep.saved_model(tmp_path)
+    before = saved.load(folder, held(None))
+    after = saved.load(tmp_path / saved.save(before, tmp_path), held(None))
+    np.testing.assert_array_equal(saved.ask(after, data)["score"], saved.ask(before, data)["score"])
 
 
 def test_a_saved_model_that_reads_files_asks_first(tmp_path: Path) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-mlflow = pytest.importorskip("mlflow", reason="runs in .envs/mlflow: make test-slow")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # mlflow warns about its own type hints
+    mlflow = pytest.importorskip("mlflow", reason="runs in .envs/mlflow: make test-slow")
+    importlib.import_module("mlflow.pyfunc")
 
-import deep  # noqa: E402
-import pandas as pd  # noqa: E402
-import yaml  # noqa: E402
-import zoo_deep  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
+import deep
+import pandas as pd
+import yaml
+import zoo_deep
+from sklearn.linear_model import LogisticRegression
 
-from anyport.errors import Missing, Mistake, Untrusted  # noqa: E402
-from anyport.frameworks import mlflow as framework  # noqa: E402
-from anyport.frameworks import of_model, of_path  # noqa: E402
-from anyport.trust import held  # noqa: E402
+from anyport.errors import Missing, Mistake, Untrusted
+from anyport.frameworks import mlflow as framework
+from anyport.frameworks import of_model, of_path
+from anyport.trust import held
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -113,7 +118,11 @@ def test_trusted_types_listed_in_the_folder_count_for_nothing(tmp_path: Path) ->
     model = LGBMClassifier(n_estimators=2, verbose=-1).fit(x, target(x))
     types = ["collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier"]
     mlflow.sklearn.save_model(
-        model, str(tmp_path / "m"), serialization_format="skops", skops_trusted_types=types, pip_requirements=["lightgbm"]
+        model,
+        str(tmp_path / "m"),
+        serialization_format="skops",
+        skops_trusted_types=types,
+        pip_requirements=["lightgbm"],
     )
     with pytest.raises(Untrusted, match="lightgbm"):
         framework.load(tmp_path / "m", held(None))
@@ -130,7 +139,9 @@ def test_native_files_need_no_consent(tmp_path: Path) -> None:
     y = (x["a"] > 0.5).astype(int)
     booster = LGBMClassifier(n_estimators=3, verbose=-1).fit(x, y).booster_
     mlflow.lightgbm.save_model(booster, str(tmp_path / "lgb"), pip_requirements=["lightgbm"])
-    mlflow.xgboost.save_model(XGBClassifier(n_estimators=3).fit(x, y), str(tmp_path / "xgb"), pip_requirements=["xgboost"])
+    mlflow.xgboost.save_model(
+        XGBClassifier(n_estimators=3).fit(x, y), str(tmp_path / "xgb"), pip_requirements=["xgboost"]
+    )
     graph, rows = zoo_deep.sklearn_classifier(["b", "a", "c"], zipmap=False)
     mlflow.onnx.save_model(graph, str(tmp_path / "onnx"), pip_requirements=["onnx"])
 
@@ -201,7 +212,8 @@ def test_the_python_form_keeps_the_folder_without_the_example_rows(sklearn_folde
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("flavors: [", "cannot be read"), ("hello: 1", "names no flavors"), ("flavors: {spark: {}}", "spark")]
+    ("text", "says"),
+    [("flavors: [", "cannot be read"), ("hello: 1", "names no flavors"), ("flavors: {spark: {}}", "spark")],
 )
 def test_an_mlmodel_that_describes_nothing_is_a_mistake(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "MLmodel").write_text(text)

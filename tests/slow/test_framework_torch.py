@@ -143,6 +143,20 @@ def test_an_input_that_nothing_reads_is_still_taken() -> None:
     assert deep.fault(found, only(found)) == ""
 
 
+def test_the_python_form_keeps_torch_s_own_formats(tmp_path: Path) -> None:
+    script, data = zoo_deep.torch_script(tmp_path)
+    program, x = zoo_deep.torch_program(tmp_path)
+    (tmp_path / "kept").mkdir()
+    for path, given in ((script, {"x": data[0].numpy(), "scale": data[1].numpy()}), (program, {"input": x.numpy()})):
+        model = framework.load(path, held(None))
+        name = framework.save(model, tmp_path / "kept")
+        assert name == f"model{path.suffix}"
+        again = framework.ask(framework.load(tmp_path / "kept" / name, held(None)), given)
+        for output, array in framework.ask(model, given).items():
+            np.testing.assert_array_equal(again[output], array)
+    assert framework.save(torch.nn.Linear(2, 1), tmp_path / "kept") is None
+
+
 def test_what_cannot_be_exported_says_why() -> None:
     class Loop(torch.nn.Module):
         def forward(self, x: Any) -> Any:

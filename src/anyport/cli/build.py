@@ -12,7 +12,7 @@ from anyport.errors import Mistake
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle")
+    sub.add_argument("bundle", help="a bundle folder or .tar.gz")
     sub.add_argument("--to", required=True, metavar="TARGET", help="see: anyport targets")
     sub.add_argument("-o", "--out", help="folder to write (default: NAME-TARGET)")
     sub.add_argument("-O", action="append", default=[], metavar="KEY=VALUE", help="an option of the target")

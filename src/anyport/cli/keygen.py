@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("folder", type=Path)
+    sub.add_argument("folder", type=Path, help="where to write anyport.key and anyport.pub")
 
 
 def run(args: Namespace) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle")
+    sub.add_argument("bundle", help="a bundle folder or .tar.gz")
     sub.add_argument("input", help="a file, or - for stdin")
     sub.add_argument("-o", "--out", default="-", help="a file, or - for stdout (default)")
     sub.add_argument(

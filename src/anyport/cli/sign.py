@@ -1,7 +1,7 @@
 """anyport sign: sign a bundle with an Ed25519 private key.
 
 example:
-  anyport keygen keys && anyport sign penguins.anyport --key keys/private.pem
+  anyport keygen keys && anyport sign penguins.anyport --key keys/anyport.key
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle", type=Path)
+    sub.add_argument("bundle", type=Path, help="a bundle folder")
     sub.add_argument("--key", required=True, type=Path, help="private key (PEM)")
 
 

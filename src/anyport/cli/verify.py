@@ -1,7 +1,7 @@
 """anyport verify: verify a bundle's hashes, and its signature with a public key.
 
 example:
-  anyport verify penguins.anyport --key keys/public.pem
+  anyport verify penguins.anyport --key keys/anyport.pub
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def arguments(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle", type=Path)
+    sub.add_argument("bundle", type=Path, help="a bundle folder or .tar.gz")
     sub.add_argument("--key", type=Path, help="public key (PEM); without it only the hashes are verified")
 
 

@@ -188,7 +188,7 @@ def candidates(original: Original) -> Iterator[Candidate]:
     """tf2onnx's graph of the model's call."""
     from anyport.graph.foreign import candidate
     from anyport.graph.from_tensorflow import graphs
-    from anyport.ingest import native
+    from anyport.native import native
 
     keras = keras_()
     if keras.config.backend() != "tensorflow":

@@ -308,7 +308,7 @@ def candidates(original: Original) -> Iterator[Candidate]:
 def is_free(original: Original, found: Ready) -> bool:
     """Whether the graph does answer two rows at once, as it declares."""
     from anyport.batch import take
-    from anyport.ingest import native
+    from anyport.native import native
 
     two = native(take(original.data, [0, 0]), original.signature)
     try:

@@ -221,7 +221,7 @@ def leaves_prediction_out(original: Original) -> bool:
     import numpy as np
 
     from anyport.batch import take
-    from anyport.ingest import native
+    from anyport.native import native
 
     outputs = {f.name: f for f in original.signature.outputs}
     chances = {name for name in outputs if name.startswith("probability")}

@@ -215,7 +215,7 @@ def candidates(original: Original) -> Iterator[Candidate]:
     """torch.onnx's graph: by torch.export where that can read the module, else by tracing."""
     from anyport.graph.foreign import candidate
     from anyport.graph.from_torch import Call, export
-    from anyport.ingest import native
+    from anyport.native import native
 
     given = native(original.data, original.signature)
     if not isinstance(given, Mapping):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyport.batch import Batch, Column, Outcome, Refusal, rows, take
 from anyport.frameworks import Original, get
-from anyport.ingest import native
+from anyport.native import native
 from anyport.predictor import blank
 
 if TYPE_CHECKING:

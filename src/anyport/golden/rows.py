@@ -24,7 +24,7 @@ MOST_ROWS = 2000
 MOST_BYTES = 8 << 20
 SECONDS = 4.0
 """For asking the original row by row; of a slow model fewer rows are asked alone, at least LEAST_ROWS."""
-LEAST_ROWS = 60
+LEAST_ROWS = 150
 HUGE = 1e30
 """Far beyond any data, yet its cube is finite: past that a distance overflows, and what the original answers
 depends on how its library sums."""

@@ -171,19 +171,26 @@ def convert(
 
         function = tf.function(flat, input_signature=wanted)
         graph, _ = tf2onnx.convert.from_function(
-            function, input_signature=wanted, opset=OPSET, custom_op_handlers={"Erfc": (one_off, []), "Expm1": (one_off, [])}
+            function,
+            input_signature=wanted,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (one_off, []), "Expm1": (one_off, [])},
         )
     has = need("onnx").defs.has
     nodes = [n for g in graphs_of(graph.graph) for n in g.node]
     # tf2onnx leaves what it does not know in the graph under TensorFlow's name, and only logs it
-    failed = sorted({n.op_type for n in nodes if n.domain in ("", "ai.onnx.ml") and not has(n.op_type, OPSET, n.domain)})
+    failed = sorted(
+        {n.op_type for n in nodes if n.domain in ("", "ai.onnx.ml") and not has(n.op_type, OPSET, n.domain)}
+    )
     if failed:
         raise Impossible(f"tf2onnx has no counterpart of {', '.join(failed)}")
     # tensors that the model holds outside its variables (Keras' Normalization) come out as inputs
     captured = {inner.name: outer for outer, inner in function.get_concrete_function().graph.captures}
     for value in list(graph.graph.input):
         if value.name in captured:
-            graph.graph.initializer.append(need("onnx").numpy_helper.from_array(captured[value.name].numpy(), value.name))
+            graph.graph.initializer.append(
+                need("onnx").numpy_helper.from_array(captured[value.name].numpy(), value.name)
+            )
             graph.graph.input.remove(value)
     present = {p.name for p in inputs(graph)}
     for i, s in enumerate(specs):

@@ -54,6 +54,11 @@ def emit(b: Builder, table: TreeTable, x: Features, *, dtype: Float | None = Non
     return scores if want == have else b.cast(scores, want)
 
 
+def pair(b: Builder, chance: str) -> str:
+    """(1 - p, p) of p [N, 1], as |(1, 0) - p|: two nodes, where splitting and joining columns takes four."""
+    return b.add("Abs", [b.add("Sub", [b.constant([[1.0, 0.0]]), chance])])
+
+
 def leaf_index(b: Builder, table: TreeTable, x: Features) -> str:
     """The leaf each tree reaches, int64 [N, trees], as a row of `values`."""
     b.trees.append((table, x.slots()))

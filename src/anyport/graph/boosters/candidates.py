@@ -93,7 +93,7 @@ def most_probable(original: Original, ask: Callable[[Any, Any], Mapping[str, NDA
     import numpy as np
 
     from anyport.batch import take
-    from anyport.ingest import native
+    from anyport.native import native
 
     label = original.signature.output("prediction")
     if label is None or label.levels is None or original.signature.output("probability") is None:

@@ -15,7 +15,7 @@ from anyport.graph.build import Builder
 from anyport.graph.sklearn import Answers, Features
 from anyport.graph.sklearn import arithmetic as m
 from anyport.graph.trees import LEAF, LESS_EQUAL, MEMBER, Link, Tree, TreeTable, join
-from anyport.graph.trees_emit import emit
+from anyport.graph.trees_emit import emit, pair
 
 Levels = Mapping[int, Sequence[Any]]
 """By column: the categories, in the order of the codes that stand for them in the tensor."""
@@ -220,8 +220,8 @@ def classifier(b: Builder, model: Any, x: Features, levels: Levels | None = None
         return Answers(m.argmax(b, raw), chances)
     threshold = float(model.get_probability_threshold())
     limit = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
-    pairs = [(m.column(b, raw, k), m.column(b, chances, k)) for k in range(made.outputs)]
-    parts = tuple(Answers(m.above(b, score, limit), m.halves(b, chance)) for score, chance in pairs)
+    each = [chances] if made.outputs == 1 else [m.columns(b, chances, [k]) for k in range(made.outputs)]
+    parts = tuple(Answers(m.above(b, m.column(b, raw, k), limit), pair(b, p)) for k, p in enumerate(each))
     return parts[0] if name in ("Logloss", "CrossEntropy") else Answers(per_target=parts)
 
 

@@ -12,7 +12,7 @@ from anyport.graph.build import Builder
 from anyport.graph.sklearn import Answers, Features
 from anyport.graph.sklearn import arithmetic as m
 from anyport.graph.trees import LEAF, LESS_EQUAL, MEMBER, TINY, Link, Tree, TreeTable, constant, join
-from anyport.graph.trees_emit import emit
+from anyport.graph.trees_emit import emit, pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -207,7 +207,7 @@ def classifier(b: Builder, model: Any, x: Features) -> Answers:
     found = scores(b, text, x)
     if text.columns > 1:
         return Answers(m.argmax(b, found), found)
-    chance = m.halves(b, m.flat(b, found))
+    chance = pair(b, found)
     return Answers(m.argmax(b, chance), chance)
 
 

@@ -14,7 +14,7 @@ from anyport.graph.build import Builder
 from anyport.graph.sklearn import Answers, Features, Tensor
 from anyport.graph.sklearn import arithmetic as m
 from anyport.graph.trees import LEAF, LESS, MEMBER, Link, Tree, TreeTable, join
-from anyport.graph.trees_emit import emit
+from anyport.graph.trees_emit import emit, pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -251,8 +251,10 @@ def classifier(b: Builder, model: Any, x: Features) -> Answers:
         if kind == "softmax":
             pairs = [(m.argmax(b, found), found)]
         else:
-            ones = [(m.column(b, margins, k), m.column(b, found, k)) for k in range(parsed.outputs)]
-            pairs = [(m.above(b, score, limit), m.halves(b, chance)) for score, chance in ones]
+            pairs = []
+            for k in range(parsed.outputs):
+                chance = found if parsed.outputs == 1 else m.columns(b, found, [k])
+                pairs.append((m.above(b, m.column(b, margins, k), limit), pair(b, chance)))
     parts = tuple(Answers(label, out(b, chance)) for label, chance in pairs)
     return parts[0] if len(parts) == 1 else Answers(per_target=parts)
 

@@ -10,7 +10,7 @@ from anyport.graph.sklearn import Answers, Features, Tensor, convert
 from anyport.graph.sklearn import arithmetic as m
 from anyport.graph.sklearn.frame import beside, lift
 from anyport.graph.trees import LEAF, LESS_EQUAL, MEMBER, Tree, TreeTable, join
-from anyport.graph.trees_emit import emit
+from anyport.graph.trees_emit import emit, pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,8 +135,8 @@ def boosted_classifier(b: Builder, estimator: Any, x: Features) -> Answers:
     if estimator._loss.is_multiclass:
         return Answers(m.argmax(b, raw), m.softmax(b, raw), raw)
     score = m.flat(b, raw)
-    logit = m.scale(b, score, 2.0) if type(estimator._loss.link).__name__ == "HalfLogitLink" else score
-    return Answers(m.at_least(b, score), m.halves(b, b.add("Sigmoid", [logit])), score)
+    logit = m.scale(b, raw, 2.0) if type(estimator._loss.link).__name__ == "HalfLogitLink" else raw
+    return Answers(m.at_least(b, score), pair(b, b.add("Sigmoid", [logit])), score)
 
 
 def boosted_regressor(b: Builder, estimator: Any, x: Features) -> Answers:
@@ -197,7 +197,7 @@ def hist_classifier(b: Builder, estimator: Any, x: Features) -> Answers:
     if estimator.n_trees_per_iteration_ > 1:
         return Answers(m.argmax(b, raw), m.softmax(b, raw), raw)
     score = m.flat(b, raw)
-    return Answers(m.above(b, score), m.halves(b, b.add("Sigmoid", [score])), score)
+    return Answers(m.above(b, score), pair(b, b.add("Sigmoid", [raw])), score)
 
 
 def hist_regressor(b: Builder, estimator: Any, x: Features) -> Answers:

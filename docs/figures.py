@@ -1,0 +1,139 @@
+"""The measured figures of benchmarks/results/*.json as a table and a chart; nothing here is typed in by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One promise: where its measured value stands, and what it must reach."""
+
+    file: str
+    path: tuple[str, ...]
+    says: str
+    unit: str
+    least: float | None = None
+    most: float | None = None
+
+    def value(self) -> float | None:
+        """As measured; None where this benchmark has not been run."""
+        found: Any = read(self.file)
+        for key in self.path if found is not None else ():
+            found = found[key]
+        return None if found is None else float(found)
+
+    def holds(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def goal(self) -> str:
+        return f"at least {self.least:g}{self.unit}" if self.least is not None else f"at most {self.most:g}{self.unit}"
+
+
+FIGURES = (
+    Figure("inprocess", ("one_row_times_faster",), "one row given as a dict, in process, against scikit-learn "
+           "asked with a DataFrame", "×", least=400),
+    Figure("inprocess", ("batch_1000_times_faster",), "1,000 rows in a DataFrame, against scikit-learn", "×", least=3),
+    Figure("batch", ("mixed", "times_faster"), "a Parquet file of 1,000,000 rows, scikit-learn pipeline, against "
+           "pandas and the original", "×", least=5),
+    Figure("batch", ("mixed", "peak_mb", "anyport predict"), "peak memory of that", " MB", most=350),
+    Figure("batch", ("boosted", "times_faster"), "the same with LightGBM, 200 trees, thresholds in exact double", "×",
+           least=2),
+    Figure("coldstart", ("times_faster",), "from exec to the first prediction, against unpickling with scikit-learn, "
+           "pandas and FastAPI", "×", least=10),
+    Figure("coldstart", ("memory_share",), "peak memory of that, as a share of theirs", "", most=0.34),
+    Figure("coldstart", ("import_anyport_over_bare_ms",), "`import anyport` over a bare interpreter", " ms", most=30),
+    Figure("coldstart", ("site_packages_mb",), "site-packages of a minimal runtime", " MB", most=145),
+    Figure("coldstart", ("site_packages_trimmed_mb",), "the same as artefacts carry it", " MB", most=130),
+    Figure("serving", ("cpu_over_constant",), "server CPU per request, against the same server answering a constant",
+           "×", most=1.7),
+    Figure("breadth", ("totals", "of_these_share_in_form_graph"), "share of the estimators skl2onnx knows that are "
+           "proven graphs in every setting", "", least=0.9),
+    Figure("breadth", ("totals", "flips_in_graph"), "labels flipped by a graph, over all estimators and fresh rows", "",
+           most=0),
+)  # fmt: skip
+
+
+def read(name: str) -> Mapping[str, Any] | None:
+    """One benchmark's results, or None."""
+    file = RESULTS / f"{name}.json"
+    found: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return found
+
+
+def measured() -> Iterator[tuple[Figure, float]]:
+    """The figures that have been measured."""
+    for figure in FIGURES:
+        value = figure.value()
+        if value is not None:
+            yield figure, value
+
+
+def table() -> str:
+    """Every promise with what was measured."""
+    lines = ["| measured | result | promised | |", "| --- | --- | --- | --- |"]
+    for figure in FIGURES:
+        value = figure.value()
+        shown = "not measured yet" if value is None else f"{value:g}{figure.unit}"
+        verdict = "" if value is None else ("holds" if figure.holds(value) else "**missed**")
+        lines.append(f"| {figure.says} | {shown} | {figure.goal()} | {verdict} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """What each benchmark was run on."""
+    lines = []
+    for name in dict.fromkeys(f.file for f in FIGURES):
+        found = read(name)
+        if found is not None and "machine" in found:
+            m = found["machine"]
+            versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
+            lines.append(
+                f"- `{name}`: {m['date']}, {m['cpu']}, {m['cores']} cores, load {m['load']:.1f} at the end, "
+                f"Python {m['python']}; {versions}; commit {m['commit'][:10]}."
+            )
+    return "\n".join(lines) or "No benchmark has been run yet: `make bench`."
+
+
+def charts(docs: Path) -> dict[Path, str]:
+    """benchmarks.svg: every ratio on a logarithmic scale, with its promise as a line; {} where nothing is measured."""
+    ratios = [(f, v) for f, v in measured() if f.unit == "×" and f.least is not None]
+    return {docs / "benchmarks.svg": svg(ratios)} if ratios else {}
+
+
+def svg(ratios: list[tuple[Figure, float]]) -> str:
+    """Horizontal bars, 1 to 1,000 times faster."""
+    left, width, height = 20, 680, 46
+    total = height * len(ratios) + 40
+
+    def x(value: float) -> float:
+        return round(left + width * min(max(math.log10(max(value, 1.0)) / 3, 0.0), 1.0), 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 90} {total}" '
+        'font-family="system-ui, sans-serif" font-size="13">',
+        "<title>Times faster than the original stack; the line is what was promised</title>",
+        f'<rect width="{left + width + 90}" height="{total}" fill="#ffffff"/>',
+    ]
+    for tick in (1, 10, 100, 1000):
+        parts.append(f'<line x1="{x(tick)}" x2="{x(tick)}" y1="8" y2="{total - 26}" stroke="#e3e3e3"/>')
+        parts.append(f'<text x="{x(tick)}" y="{total - 10}" text-anchor="middle" fill="#555">{tick}×</text>')
+    for i, (figure, value) in enumerate(ratios):
+        top = 12 + i * height
+        assert figure.least is not None
+        says = figure.says.replace("&", "&amp;").replace("<", "&lt;")
+        parts += [
+            f'<text x="{left}" y="{top + 10}" fill="#222">{says}</text>',
+            f'<rect x="{left}" y="{top + 16}" width="{x(value) - left}" height="16" fill="#2f6f8f"/>',
+            f'<line x1="{x(figure.least)}" x2="{x(figure.least)}" y1="{top + 12}" y2="{top + 36}" '
+            'stroke="#c0392b" stroke-width="2"/>',
+            f'<text x="{x(value) + 6}" y="{top + 29}" fill="#222">{value:g}×</text>',
+        ]
+    return "\n".join([*parts, "</svg>", ""])
