@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TEL
 sys.path.insert(0, str(Path(__file__).parent))
 
 import packed
+import sandbox
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,3 +75,18 @@ def shelf(common: Path, home: Path) -> packed.Shelf:
 def penguins(shelf: packed.Shelf) -> Path:
     """The example's bundle."""
     return shelf.bundle("penguin_species")
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, penguins: Path) -> Path:
+    """The folder that the documentation's examples start from."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    sandbox.fill(folder, penguins)
+    return folder
+
+
+@pytest.fixture
+def box(filled: Path, tmp_path: Path) -> sandbox.Sandbox:
+    """A copy of it."""
+    shutil.copytree(filled, tmp_path / "box")
+    return sandbox.Sandbox(tmp_path / "box")

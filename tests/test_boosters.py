@@ -336,3 +336,149 @@ def test_catboost_categories_are_found_by_their_hash(policy: str) -> None:
     unseen = frame.assign(at="nowhere", n=17)
     got = session(b.serialize()).run(None, {"X": np.c_[codes[:, 0] * 0 - 1, codes[:, 1], codes[:, 0] * 0 - 1]})[0]
     np.testing.assert_allclose(got, model.predict(unseen), rtol=1e-14)
+
+
+TOWNS = ["köln", "paris", "rome", "å b"]
+
+
+def table(n: int = 300) -> tuple[Any, Any]:
+    """A DataFrame with text categories, a gap, integers, a bool; and two classes."""
+    import pandas
+
+    rng = np.random.default_rng(3)
+    frame = pandas.DataFrame(
+        {"town": pandas.Categorical(rng.choice(TOWNS, n)), "age": rng.normal(40, 9, n).round(1),
+         "rooms": rng.integers(1, 9, n), "new": rng.random(n) > 0.5}
+    )  # fmt: skip
+    frame.loc[::9, "age"] = np.nan
+    return frame, ((frame["age"].fillna(40) > 42) ^ (frame["town"] == "köln") ^ (frame["rooms"] == 3)).astype(int)
+
+
+def packed_models() -> dict[str, Any]:
+    """Fitted models, by name, each with the rows it takes."""
+    import catboost
+    import lightgbm
+    import xgboost
+    from sklearn.compose import make_column_transformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    frame, y = table()
+    text = frame.assign(town=frame["town"].astype(str), new=frame["new"].astype(int))
+    one_hot = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]), remainder="passthrough")
+    cats = {"verbose": 0, "allow_writing_files": False, "thread_count": 1, "iterations": 10, "one_hot_max_size": 9}
+    return {
+        "lightgbm": (lightgbm.LGBMClassifier(n_estimators=10, verbose=-1, n_jobs=1).fit(frame, y), frame),
+        "xgboost": (xgboost.XGBClassifier(n_estimators=10, enable_categorical=True, n_jobs=1).fit(frame, y), frame),
+        "catboost": (catboost.CatBoostClassifier(cat_features=["town", "rooms"], **cats).fit(text, y), text),
+        "a sparse pipeline": (
+            make_pipeline(one_hot, xgboost.XGBClassifier(n_estimators=10, n_jobs=1)).fit(frame, y),
+            frame,
+        ),
+        "a pipeline": (
+            make_pipeline(one_hot, lightgbm.LGBMRegressor(n_estimators=10, verbose=-1)).fit(frame, y),
+            frame,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost", "a sparse pipeline", "a pipeline"])
+def test_a_packed_booster_is_a_proven_graph(name: str, tmp_path: Any) -> None:
+    from anyport.model import load
+    from anyport.packing import pack
+
+    model, frame = packed_models()[name]
+    bundle = pack(model, frame, out=tmp_path / "m.anyport", form="graph")
+    assert bundle.manifest.form == "graph"
+    got = load(tmp_path / "m.anyport").predict(frame)
+    want = model.predict(frame)
+    assert np.array_equal(got["prediction"], want)
+
+
+def test_files_come_back_as_the_class_that_wrote_them(tmp_path: Any) -> None:
+    import catboost
+    import lightgbm
+    import xgboost
+
+    from anyport.frameworks import get, of_model, of_path
+
+    quiet = {"verbose": 0, "allow_writing_files": False, "iterations": 3, "thread_count": 1}
+    forest = xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(X, MANY)
+    files = {
+        "a.json": (forest, "XGBClassifier"),
+        "b.ubj": (xgboost.XGBRegressor(n_estimators=3, n_jobs=1).fit(X, SCORE), "XGBRegressor"),
+        "c.json": (forest.get_booster(), "Booster"),
+        "d.txt": (lightgbm_booster({"objective": "binary"}, X, TWO, 3), "Booster"),
+        "e.cbm": (catboost.CatBoostClassifier(**quiet).fit(X, TWO), "CatBoostClassifier"),
+        "f.cbm": (catboost.CatBoostRegressor(**quiet).fit(X, SCORE), "CatBoostRegressor"),
+        "g.cbm": (
+            catboost.CatBoostRegressor(loss_function="MultiRMSE", **quiet).fit(X, np.c_[SCORE, TWO]),
+            "CatBoostRegressor",
+        ),
+    }
+    for name, (model, kind) in files.items():
+        path = tmp_path / name
+        model.save_model(str(path))
+        framework = get(of_path(path))
+        found: Any = framework.load(path, None)  # type: ignore[arg-type]  # these files cannot execute code
+        assert type(found).__name__ == kind
+        assert of_model(found) == framework.NAME
+        assert np.array_equal(framework.ask(found, X)["prediction"], framework.ask(model, X)["prediction"])
+    assert isinstance(files["d.txt"][0], lightgbm.Booster)
+
+
+def test_a_damaged_file_is_a_mistake_not_a_crash(tmp_path: Any) -> None:
+    import xgboost
+
+    from anyport.errors import Mistake
+    from anyport.frameworks import catboost as cat
+    from anyport.frameworks import lightgbm as light
+    from anyport.frameworks import xgboost as boost
+
+    path = tmp_path / "m"
+    text = lightgbm_booster({"objective": "binary"}, X, TWO, 3).model_to_string()
+    json_text = bytes(xgboost.XGBRegressor(n_estimators=3, n_jobs=1).fit(X, SCORE).get_booster().save_raw("json"))
+    changes = [("left_child=", "left_child=9999 "), ("threshold=", "threshold=x"), ("num_leaves=", "num_leaves=9"),
+               ("\nleaf_value=", "\nleaf=")]  # fmt: skip
+    hurt = ["hello", text[: len(text) // 3], *(text.replace(old, new, 1) for old, new in changes)]
+    files = [(light.load, h.encode()) for h in hurt] + [(light.load, b"\xff\xfe"), (cat.load, b"nope")]
+    for load, content in [*files, (boost.load, json_text[:99]), (boost.load, b"{}")]:
+        path.write_bytes(content)
+        with pytest.raises(Mistake, match=r"is no .* model"):
+            load(path, None)  # type: ignore[arg-type]  # these files cannot execute code
+
+
+def test_counted_categories_of_catboost_are_refused_with_the_reason() -> None:
+    import catboost
+
+    frame, y = table()
+    text = frame.assign(town=frame["town"].astype(str))
+    model = catboost.CatBoostClassifier(cat_features=["town"], iterations=3, verbose=0, allow_writing_files=False).fit(
+        text, y
+    )
+    from anyport.errors import Impossible
+    from anyport.graph.boosters import catboost as own
+
+    with pytest.raises(Impossible, match="one_hot_max_size"):
+        own.read(model, {0: TOWNS})
+
+
+def test_an_unseen_category_is_refused_where_xgboost_would_guess() -> None:
+    import pandas
+
+    from anyport.frameworks import xgboost as boost
+
+    model, frame = packed_models()["xgboost"]
+    row = frame.head(1).assign(town=pandas.Categorical(["aachen"], categories=["aachen", *TOWNS]))
+    assert model.predict(row).shape == (1,), "XGBoost itself answers"
+    with pytest.raises(ValueError, match="never saw 'aachen'"):
+        boost.ask(model, row)
+
+
+def test_a_binary_booster_answers_with_the_probability() -> None:
+    from anyport.frameworks import lightgbm as light
+
+    model = lightgbm_booster({"objective": "binary"}, X, TWO)
+    answers = light.ask(model, X)
+    assert set(answers) == {"prediction"}
+    assert ((answers["prediction"] > 0) & (answers["prediction"] < 1)).all()

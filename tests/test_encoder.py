@@ -11,6 +11,7 @@ import pytest
 
 from anyport.batch import Column
 from anyport.errors import BadData, Impossible
+from anyport.graph import rows as rows_module
 from anyport.graph.build import Builder
 from anyport.graph.emit import emit_encoder
 from anyport.graph.encode import encode
@@ -171,6 +172,26 @@ def test_a_wrong_value_is_named_with_what_was_expected(column: str, value: Any, 
     refused = fill(GOOD | {column: value}, np.zeros(30, np.float32))
     assert refused is not None
     assert [(r.column, r.got) for r in refused] == [(column, got)]
+
+
+def test_ordinary_records_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> Any:
+        return lambda record, out: pytest.fail(f"judged slowly: {record}")
+
+    monkeypatch.setattr(rows_module, "careful_fill", never)
+    fill = compile_row(Signature(inputs=FIELDS, outputs=()), encoder("float32"))
+    out = np.zeros(30, np.float32)
+    for change in (
+        {},
+        {"word": None},
+        {"word": "unseen"},
+        {"x": None},
+        {"x": 3},
+        {"grade": None},
+        {"n": None},
+        {"i": 5.0},
+    ):
+        assert fill(GOOD | {"f": 0.25} | change, out) is None
 
 
 def test_every_fault_of_a_record_is_listed() -> None:

@@ -76,7 +76,7 @@ def test_typed_columns_are_a_dataframe() -> None:
     assert deep.fault(found, graph, exact=True) == ""
 
 
-@pytest.mark.parametrize(("column", "value"), [("city", None), ("age", np.nan), ("age", 1.5)])
+@pytest.mark.parametrize(("column", "value"), [("city", None), ("age", np.nan), ("age", np.inf), ("age", 1.5)])
 def test_a_value_that_no_tensor_holds_is_refused(column: str, value: Any) -> None:
     model, frame = zoo_deep.sklearn_columns()
     broken = frame.astype({column: object})

@@ -549,7 +549,7 @@ def test_a_model_that_is_being_loaded_is_live_and_not_ready(slow: tuple[Path, li
         while running.ask(None, "/readyz", method="GET")[0] != 200:
             assert time.monotonic() < until
             time.sleep(0.02)
-        assert slow[1][0].sizes == [1, 1], "it was warmed on a golden row before it said ready"
+        assert set(slow[1][0].sizes) == {1}, "it was warmed on a golden row before it said ready"
         assert running.ask(ROWS[0])[0] == 200
 
 
@@ -573,10 +573,12 @@ def test_the_client_is_a_predictor_that_answers_as_the_graph_does(live: Up, home
 
 def test_the_client_sends_long_batches_in_parts(live: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "SENT", 1000)
-    batch, _ = to_batch(ROWS, served.SIGNATURE.inputs)
+    batch, _ = to_batch([*ROWS, {**ROWS[0], "age": 5e6}], served.SIGNATURE.inputs)
+    assert len(list(client.bodies(batch, served.SIGNATURE))) > 5
     with client.HttpPredictor(live.url, served.SIGNATURE) as asked:
         got = asked.predict(batch)
-    assert got.outputs["prediction"].values.tolist() == [a["prediction"] for a in ANSWERS]
+    assert got.outputs["prediction"].values.tolist()[:120] == [a["prediction"] for a in ANSWERS]
+    assert list(got.refused) == [120]
 
 
 def test_the_clients_errors_say_what_happened(live: Up) -> None:

@@ -181,6 +181,14 @@ EXACT: dict[str, Callable[[], Any]] = {
     "imputed None": lambda: columns(
         (pipe(impute.SimpleImputer(strategy="most_frequent", missing_values=None), one_hot()), ["none"])
     ),
+    "None is not NaN": lambda: columns(
+        (pipe(impute.SimpleImputer(strategy="constant", fill_value="?"), one_hot(handle_unknown="ignore")), ["none"])
+    ),
+    "numbers scaled as a sparse matrix": lambda: pipe(
+        columns((one_hot(handle_unknown="ignore"), ["word"]), ("passthrough", ["size", "count"]), sparse_threshold=1),
+        preprocessing.StandardScaler(with_mean=False),
+        preprocessing.MaxAbsScaler(),
+    ),
     "imputed marker": lambda: columns(
         (
             pipe(

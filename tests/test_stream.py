@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -22,10 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streaming import SIGNATURE, Ruled, Ruling, records, rule, values
 
+import anyport.stream.answer
 from anyport.batch import Column, Outcome
 from anyport.errors import BadData, Missing, Mistake
 from anyport.signature import Field, Signature
-from anyport.stream import TooManyRejects, partial, predict_file, text
+from anyport.stream import TooManyRejects, partial, predict_file, text, writers
 from anyport.stream.formats import Opened
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet", ".arrow", ".arrows")
@@ -187,6 +189,54 @@ def test_every_refused_cell_is_named_and_its_row_stays_empty(
     answers = get(out)
     assert [r["prediction"] is None for r in answers] == [False, False, True, True, True, True, True, True]
     assert [r["id"] for r in answers] == ["001", "002", "NA", "a,b", None, "6", None, "8"]
+
+
+def test_rows_refused_for_several_reasons_are_counted_each_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anyport.stream.answer, "RUN_CELLS", 1)
+    rows = records(2000)
+    for row in (3, 700, 701, 1999):
+        rows[row]["n"] = -5000
+    lines = [",".join(spelt(v) for v in r.values()) for r in rows]
+    for row in (0, 1, 650, 702, 1500):
+        lines[row] = ",".join(spelt(v) for v in {**rows[row], "ok": "maybe"}.values())
+    (tmp_path / "in.csv").write_text("\n".join([",".join(KINDS.names), *lines]))
+    run(tmp_path / "in.csv", tmp_path / "out.csv", batch_rows=900, max_rejects=-1)
+    told = [(r["row"], r["column"]) for r in rejects(tmp_path / "out.csv")]
+    assert told == sorted([(r, "n") for r in (3, 700, 701, 1999)] + [(r, "ok") for r in (0, 1, 650, 702, 1500)])
+    none = {"prediction": None, "probability": None}
+    want = [{"id": r["id"], **none} if i in dict(told) else expected([r])[0] for i, r in enumerate(rows)]
+    assert get(tmp_path / "out.csv") == want
+
+
+def test_infinite_and_absent_answers_are_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signature = Signature(
+        inputs=(Field(name="v", dtype="float64"),),
+        outputs=(Field(name="y", dtype="float64"), Field(name="t", dtype="string")),
+    )
+
+    class Odd:
+        def predict(self, inputs: Any, /) -> Outcome:
+            with np.errstate(all="ignore"):
+                y = np.log(inputs["v"].values)
+            return Outcome({"y": Column(y), "t": Column(np.array(["inf", "nan", ""] * 2, object)[: len(y)])}, {})
+
+    (tmp_path / "in.csv").write_text("v\n0\n-1\nInfinity\n1\n")
+    for arrow in (True, False):
+        monkeypatch.setattr(writers, "arrow_here", lambda arrow=arrow: arrow)
+        predict_file(Odd(), tmp_path / "in.csv", tmp_path / "out.csv", signature=signature)
+        cells = [line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines()]
+        assert [c[0] for c in cells[:-1]] == ["y", "-inf", "nan", "inf"]
+        assert float(cells[-1][0]) == 0
+        assert [c[1] for c in cells] == ["t", '"inf"', '"nan"', '""', '"inf"']
+    predict_file(Odd(), tmp_path / "in.csv", tmp_path / "out.jsonl", signature=signature)
+    assert [json.loads(x)["y"] for x in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        "-Infinity",
+        None,
+        "Infinity",
+        0,
+    ]
 
 
 def test_rejects_within_the_allowance_are_no_error(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def _integers(
         valid = present
     else:
         cast = values.astype(field.dtype)
-        wrong = (cast != values) | ((values < 0) != (cast < 0))
+        wrong = cast != values  # exact for mixed signs too, since numpy 2
     if wrong.any():
         _refuse(array, wrong, field, found)
         cast[wrong] = 0

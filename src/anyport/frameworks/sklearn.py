@@ -170,7 +170,7 @@ def graph(
 def converted(
     original: Original, float_: str, tensor: Literal["float32", "float64"], *, without_prediction: bool
 ) -> tuple[Builder, Encoding]:
-    """The model's nodes and outputs, and the encoding they read."""
+    """The model's nodes and outputs, and the encoding they read. Impossible with the reason where there are none."""
     from anyport.graph.build import Builder
     from anyport.graph.sklearn import convert, known
     from anyport.graph.sklearn.frame import frame
@@ -180,7 +180,12 @@ def converted(
     fields = original.signature.inputs
     encoding = Encoding(b, tensor, fields)
     x = frame(b, encoding, known.names(original.model) or [f.name for f in fields])
-    declare(b, convert(b, original.model, x), original, without_prediction=without_prediction)
+    try:
+        declare(b, convert(b, original.model, x), original, without_prediction=without_prediction)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # a scikit-learn whose private attributes differ: the Python form still answers, and the bundle says why
+        kind = type(original.model).__name__
+        raise Impossible(f"the converter of {kind} failed: {type(error).__name__}: {error}") from error
     return b, encoding
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from anyport.errors import Impossible, Mistake, need
 from anyport.frameworks import Candidate, Hints
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 NAME = "xgboost"
 SUFFIXES: Sequence[str] = (".json", ".ubj")
 EXECUTES = False
+ENCODINGS: WeakKeyDictionary[Any, list[dict[str, Any]]] = WeakKeyDictionary()
+"""Of each Booster asked: the categories it was trained on, by column."""
 CLASSES = {"classifier": "XGBClassifier", "regressor": "XGBRegressor", "ranker": "XGBRanker"}
 
 
@@ -32,7 +35,8 @@ def load(path: Path, trust: Trust) -> Any:
     """A Booster, or the scikit-learn class that saved it."""
     xgboost = need("xgboost")
     try:
-        booster = xgboost.Booster(model_file=path)
+        with xgboost.config_context(verbosity=0):
+            booster = xgboost.Booster(model_file=path)
     except xgboost.core.XGBoostError as error:
         why = str(error).partition("\n")[0]
         raise Mistake(f"{path} is no XGBoost model: {why}", fix="write it with model.save_model(path)") from error
@@ -95,12 +99,15 @@ def ask(model: Any, native: Any) -> dict[str, NDArray[Any]]:
 def known(model: Any, native: Any) -> None:
     """ValueError for a category that training never saw. XGBoost 3.2 says it refuses those, but refuses only what
     sorts behind every known category, and answers as if the rest were the next category in order (its lower bound)."""
-    from anyport.graph.boosters.xgboost import read
-
     own = {n: native[n] for n in getattr(native, "columns", ()) if str(native[n].dtype) == "category"}
     if not own:
         return
-    encodings = read(model).body.get("cats", {}).get("enc", [])
+    from anyport.graph.boosters.xgboost import booster, read
+
+    learner = booster(model)
+    if learner not in ENCODINGS:  # rows are asked one by one, and the JSON of a large model takes a second
+        ENCODINGS[learner] = read(model).body.get("cats", {}).get("enc", [])
+    encodings = ENCODINGS[learner]
     for i, name in enumerate(native.columns):
         if name in own and i < len(encodings) and (saved := set(levels(encodings[i]))):
             keys = pieces(own[name].cat.categories.tolist())

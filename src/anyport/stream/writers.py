@@ -90,19 +90,8 @@ def _csv(format: Format, out: Path, fields: Sequence[Field], ids: Sequence[str])
 
 
 def _through_arrow(carried: Carried, outcome: Outcome, fields: Sequence[Field], mark: str) -> bytes:
-    pa, csv, compute = need("pyarrow"), need("pyarrow.csv"), need("pyarrow.compute")
-    answers = arrow.to_arrow(outcome, fields)
-    arrays = [_as_text(values) for values in carried.values()]
-    for column in answers.columns:
-        if pa.types.is_floating(column.type):
-            if not compute.all(compute.is_finite(column)).as_py():
-                words = column.cast(pa.string())
-                for short, long in (("inf", "Infinity"), ("nan", "NaN")):
-                    words = compute.replace_substring(words, short, long)
-                column = words
-        elif pa.types.is_nested(column.type):
-            column = _as_text(column)
-        arrays.append(column)
+    pa, csv = need("pyarrow"), need("pyarrow.csv")
+    arrays = [_as_text(values) for values in [*carried.values(), *arrow.to_arrow(outcome, fields).columns]]
     names = [str(i) for i in range(len(arrays))]
     sink = io.BytesIO()
     csv.write_csv(
@@ -112,7 +101,7 @@ def _through_arrow(carried: Carried, outcome: Outcome, fields: Sequence[Field], 
 
 
 def _as_text(values: Any) -> Any:
-    """A carried column as CSV can hold it: nested values and bytes as JSON text."""
+    """A column as CSV can hold it: nested values and bytes as JSON text."""
     pa = need("pyarrow")
     if isinstance(values, list):
         return arrow.strings([_word(v) for v in values])
@@ -142,7 +131,7 @@ def _number(value: Any) -> str:
     if isinstance(value, str):
         return _cell(value)
     text = str(value)
-    return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN", "True": "true", "False": "false"}.get(text, text)
+    return {"True": "true", "False": "false"}.get(text, text)
 
 
 def _cell(text: str) -> str:

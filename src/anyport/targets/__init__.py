@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from anyport.bundle import Bundle, read, writing
-from anyport.errors import BadBundle, Impossible, Mistake
+from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
@@ -34,14 +34,22 @@ def plugins() -> dict[str, str]:
 
 
 def get(name: str) -> Target:
-    """The target's module. Mistake with the nearest name for an unknown one."""
+    """The target's module. Mistake with the nearest name for an unknown one, Missing for a plug-in that is broken."""
     module = TABLE.get(name) or plugins().get(name)
     if module is None:
         close = difflib.get_close_matches(name, names(), n=1)
         raise Mistake(
             f"there is no target {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""), fix="anyport targets"
         )
-    return cast(Target, importlib.import_module(module))
+    try:
+        return cast(Target, importlib.import_module(module))
+    except ImportError as error:
+        if name in TABLE:
+            raise
+        raise Missing(
+            f"target {name!r} is the module {module} of another package, and cannot be imported: {error}",
+            fix="reinstall or remove that package",
+        ) from error
 
 
 def options(target: Target, given: Mapping[str, str], *, live: bool = False) -> Any:

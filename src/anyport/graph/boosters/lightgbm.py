@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HALF = 1.5 * 2.0**-53
 """1 / (1 + exp(-x)) is over 0.5 in double from the next x on."""
+NODES = {"split_feature": int, "threshold": float, "decision_type": int, "left_child": int, "right_child": int}
+"""What every split of a tree has, one value each."""
 LINKS: dict[str, Link] = {
     **dict.fromkeys(("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg",
                      "custom", "none", "l2", "l1"), "identity"),
@@ -65,10 +67,32 @@ def read(model: Any) -> Model:
     """The text of what `predict` uses: the best iterations where training stopped early."""
     text = booster(model).model_to_string()
     parts = text.partition("\nend of trees")[0].split("\nTree=")
-    levels = None
-    for line in text.rpartition("\npandas_categorical:")[2:]:
-        levels = json.loads(line.splitlines()[0]) if "\npandas_categorical:" in text else None
+    _, found, rest = text.rpartition("\npandas_categorical:")
+    levels = json.loads(rest.partition("\n")[0]) if found else None
     return Model(_pairs(parts[0]), [_pairs(part) for part in parts[1:]], levels)
+
+
+def check(text: str) -> None:
+    """ValueError for a text that LightGBM would not survive: it ends the process over a tree it cannot read."""
+    head, begun, rest = text.partition("\nTree=")
+    at, data = 0, (begun + rest).encode()[1:]
+    for i, size in enumerate(_numbers(_pairs(head), "tree_sizes", int)):
+        chunk = data[at : at + size].decode()
+        at += size
+        tree = _pairs(chunk)
+        if not chunk.startswith(f"Tree={i}\n") or "leaf_value" not in tree:
+            raise ValueError(f"tree {i} is not where the header says")
+        leaves = int(tree["num_leaves"])
+        if len(_numbers(tree, "leaf_value", float)) != leaves:
+            raise ValueError(f"tree {i} has not its {leaves} leaves")
+        for name, kind in NODES.items():
+            values = _numbers(tree, name, kind)
+            if leaves > 1 and len(values) != leaves - 1:
+                raise ValueError(f"tree {i} has {len(values)} of {leaves - 1} values of {name}")
+            if name.endswith("child") and ((values < -leaves) | (values >= leaves - 1)).any():
+                raise ValueError(f"tree {i} has a {name} outside of itself")
+    if not data[at:].lstrip().startswith(b"end of trees"):
+        raise ValueError("the trees end before the header says")
 
 
 def _pairs(text: str) -> dict[str, str]:
