@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from anyport.arrow import from_arrow, mistyped, schema, to_arrow
+from anyport.arrow import from_arrow, mistyped
+from anyport.arrow_out import schema, to_arrow
 from anyport.batch import Column, Outcome, Refusal
 from anyport.signature import Field
 
@@ -125,6 +126,8 @@ def test_times_of_any_unit_and_zone_are_utc_microseconds() -> None:
     expected = [dt.datetime(2024, 7, 1, 10), None]
     for unit in ("s", "ms", "us", "ns"):
         assert listed(one(pa.array([oslo, None], pa.timestamp(unit, "Europe/Oslo")), field)[0]) == expected
+    finer = pa.array([1_719_828_000_000_001_999, None], pa.timestamp("ns"))
+    assert one(finer, field)[0].values[0] == np.datetime64("2024-07-01T10:00:00.000001", "us")
     assert listed(one(pa.array([dt.date(2024, 7, 1), None]), field)[0]) == [dt.datetime(2024, 7, 1), None]
     assert listed(one(pa.array(["2024-07-01T12:00:00+02:00", None]), field)[0]) == expected
 
@@ -208,7 +211,8 @@ def test_answers_are_null_where_refused_and_nan_where_the_model_says_nan() -> No
 def test_reading_and_writing_arrow_imports_no_pandas() -> None:
     code = """
 import sys, numpy as np, pyarrow as pa
-from anyport.arrow import from_arrow, to_arrow
+from anyport.arrow import from_arrow
+from anyport.arrow_out import to_arrow
 from anyport.batch import Column, Outcome
 from anyport.signature import Field
 table = pa.ipc.open_stream(sys.stdin.buffer).read_all()

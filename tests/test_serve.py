@@ -476,7 +476,7 @@ class Slow:
 
     def predict(self, batch: Batch) -> Outcome:
         self.sizes.append(rows(batch))
-        time.sleep(0.15)
+        time.sleep(0.3)
         if "poison" in batch["home city"].plain().values.tolist():
             raise RuntimeError("cannot")
         found: Outcome = self.inner.predict(batch)
@@ -525,7 +525,7 @@ def test_a_slow_model_runs_off_the_loop_and_joins_what_waits(slow: tuple[Path, l
             time.sleep(0.03)
             before = time.perf_counter()
             assert running.ask(None, "/livez", method="GET")[0] == 200
-            assert time.perf_counter() - before < 0.12, "the loop is free while the model runs"
+            assert time.perf_counter() - before < 0.25, "the loop is free while the model runs"
             for thread in threads:
                 thread.join(20)
 

@@ -333,7 +333,9 @@ def test_isotonic_bounds(bounds: str) -> None:
 
 @pytest.mark.parametrize("transformer", TARGETS, ids=lambda t: repr(t)[:60])
 def test_a_transformed_target_comes_back(transformer) -> None:
-    same(fitted(TransformedTargetRegressor(RIDGE(), transformer=transformer), X, np.abs(REAL) + 0.1), fresh())
+    model = fitted(TransformedTargetRegressor(RIDGE(), transformer=transformer), X, np.abs(REAL) + 0.1)
+    same(model, fresh())
+    same(model, fresh() * 12)  # beyond what the target was in training
 
 
 @pytest.mark.parametrize(("there", "back"), [(np.log, np.exp), (np.log1p, np.expm1), (np.sqrt, np.square)])

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import zoo
 
-from anyport.arrow import flat_names
+from anyport.arrow_out import flat_names
 from anyport.bundle import read
 from anyport.predictor import of
 from anyport.signature import Signature

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anyport.arrow import flat_names, mistyped
+from anyport.arrow import mistyped
+from anyport.arrow_out import flat_names
 from anyport.errors import BadData, Mistake
 from anyport.ingest import match, meant
 from anyport.signature import Field, Signature

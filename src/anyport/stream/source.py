@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from anyport.arrow import flat_names
+from anyport.arrow_out import flat_names
 from anyport.batch import Column, Refusal
 from anyport.signature import Field
 

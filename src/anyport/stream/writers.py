@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from anyport import arrow, codec
+from anyport import arrow_out, codec
 from anyport.batch import Outcome
 from anyport.errors import need
 from anyport.signature import Field
@@ -83,7 +83,7 @@ def _values(values: Any) -> list[Any]:
 
 def _csv(format: Format, out: Path, fields: Sequence[Field], ids: Sequence[str]) -> Writer:
     mark = "\t" if format == "tsv" else ","
-    names = [*ids, *(n for f in fields for n in arrow.flat_names(f))]
+    names = [*ids, *(n for f in fields for n in arrow_out.flat_names(f))]
     header = (mark.join(_cell(n) if any(c in n for c in '",;\t\r\n') else n for n in names) + "\n").encode()
     through = _through_arrow if arrow_here() else _plain
     return _text(lambda carried, outcome: through(carried, outcome, fields, mark), header, out)
@@ -91,7 +91,7 @@ def _csv(format: Format, out: Path, fields: Sequence[Field], ids: Sequence[str])
 
 def _through_arrow(carried: Carried, outcome: Outcome, fields: Sequence[Field], mark: str) -> bytes:
     pa, csv = need("pyarrow"), need("pyarrow.csv")
-    arrays = [_as_text(values) for values in [*carried.values(), *arrow.to_arrow(outcome, fields).columns]]
+    arrays = [_as_text(values) for values in [*carried.values(), *arrow_out.to_arrow(outcome, fields).columns]]
     names = [str(i) for i in range(len(arrays))]
     sink = io.BytesIO()
     csv.write_csv(
@@ -104,11 +104,11 @@ def _as_text(values: Any) -> Any:
     """A column as CSV can hold it: nested values and bytes as JSON text."""
     pa = need("pyarrow")
     if isinstance(values, list):
-        return arrow.strings([_word(v) for v in values])
+        return arrow_out.strings([_word(v) for v in values])
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_nested(values.type) or pa.types.is_binary(values.type) or pa.types.is_string_view(values.type):
-        return arrow.strings([_word(v) for v in values.to_pylist()])
+        return arrow_out.strings([_word(v) for v in values.to_pylist()])
     return values
 
 
@@ -121,8 +121,8 @@ def _plain(carried: Carried, outcome: Outcome, fields: Sequence[Field], mark: st
     columns = [[None if v is None else _cell(_word(v) or "") for v in _values(values)] for values in carried.values()]
     for field in fields:
         made = outcome.outputs[field.name].plain()
-        null = arrow.refused_mask(made, outcome.refused).tolist()
-        for part in arrow.split_columns(made.values, field):
+        null = arrow_out.refused_mask(made, outcome.refused).tolist()
+        for part in arrow_out.split_columns(made.values, field):
             columns.append([None if n else _number(v) for v, n in zip(part, null, strict=True)])
     return "".join(mark.join(c or "" for c in row) + "\n" for row in zip(*columns, strict=True)).encode()
 
@@ -143,11 +143,11 @@ def _columns(format: Format, fields: Sequence[Field], ids: Sequence[str], schema
     pa = need("pyarrow")
     kept = [schema.field(n) if schema is not None else pa.field(n, pa.string()) for n in ids]
     kept = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in kept]
-    whole = pa.schema([*kept, *arrow.schema(fields)])
+    whole = pa.schema([*kept, *arrow_out.schema(fields)])
 
     def encode(carried: Carried, outcome: Outcome) -> Any:
         arrays = [_typed(values, field) for values, field in zip(carried.values(), kept, strict=True)]
-        return pa.RecordBatch.from_arrays([*arrays, *arrow.to_arrow(outcome, fields).columns], schema=whole)
+        return pa.RecordBatch.from_arrays([*arrays, *arrow_out.to_arrow(outcome, fields).columns], schema=whole)
 
     @contextmanager
     def opened(file: IO[bytes]) -> Iterator[Callable[[Any], Any]]:
@@ -167,7 +167,7 @@ def _columns(format: Format, fields: Sequence[Field], ids: Sequence[str], schema
 
 def _typed(values: Any, field: Any) -> Any:
     if isinstance(values, list):
-        return arrow.strings([_word(v) for v in values])
+        return arrow_out.strings([_word(v) for v in values])
     return values.cast(field.type) if values.type != field.type else values
 
 
