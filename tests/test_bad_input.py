@@ -31,7 +31,7 @@ PACK = ("pack", "model.joblib", "--data", "train.csv", "--label", "species", "--
 def refused(box: Sandbox, *argv: str, code: int = 2) -> str:
     """Run a command that must fail cleanly: code, no traceback, and nothing new in the folder. Gives its words."""
     before = box.left()
-    done = box.anyport(*argv)
+    done = box.inside(*argv)
     assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
     assert "Traceback" not in done.stderr
     assert "error: " in done.stderr
@@ -86,8 +86,12 @@ def test_a_model_file_that_is_none(box: Sandbox, spoil: Callable[[Path], None], 
     assert not (box.folder / "ran").exists()
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".ubj", ".json", ".txt", ".cbm", ".pkl", ".skops", ".joblib", ".cloudpickle"])
-@pytest.mark.parametrize("content", [b"", b"\x00\x01garbage\xff" * 40, b"PK\x03\x04rest", b"{}"], ids=["empty", "noise", "zip", "{}"])
+RUBBISH = {"empty": b"", "noise": b"\x00\x01garbage\xff" * 40, "zip": b"PK\x03\x04rest", "json": b"{}"}
+FILES = (".onnx", ".ubj", ".json", ".txt", ".cbm", ".pkl", ".skops", ".joblib", ".cloudpickle")
+
+
+@pytest.mark.parametrize("suffix", FILES)
+@pytest.mark.parametrize("content", RUBBISH.values(), ids=RUBBISH)
 def test_no_file_form_takes_rubbish(tmp_path: Path, suffix: str, content: bytes) -> None:
     file = tmp_path / f"model{suffix}"
     file.write_bytes(content)
@@ -196,8 +200,9 @@ def test_rows_that_do_not_fit_are_named_when_predicting(penguins: Path) -> None:
         model.predict(rows())
     with pytest.raises(BadData, match="missing column 'sex'"):
         model.predict(good.drop(columns="sex"))
-    with pytest.raises(BadData, match=r"row 3: column 'body_mass_g': expected float64 .*got 'heavy' \(str\)"):
-        model.predict(good.astype({"body_mass_g": object}).assign(body_mass_g=["1", 2, 3, "heavy"] * 86).iloc[1:5])
+    words = good.assign(body_mass_g=[1, 2, 3, "heavy"] * 86).iloc[:4]
+    with pytest.raises(BadData, match=r"row 3: column 'body_mass_g': expected float64 or missing, got 'heavy' \(str\)"):
+        model.predict(words)
     with pytest.raises(BadData, match="appears 2 times"):
         model.predict(renamed_twice(good))
     with pytest.raises(BadData, match="cannot read rows"):
@@ -207,7 +212,7 @@ def test_rows_that_do_not_fit_are_named_when_predicting(penguins: Path) -> None:
 def test_no_rows_in_is_no_rows_out(penguins: Path) -> None:
     model = anyport.load(penguins)
     assert len(model.predict(rows().drop(columns="species").iloc[:0])) == 0
-    assert model.predict([]) == {} or len(model.predict([])) == 0
+    assert [len(v) for v in model.predict(np.zeros((0, 7))).values()] == [0, 0]
 
 
 # ---- the bundle

@@ -1,4 +1,4 @@
-"""The command line as people meet it: every worked example runs, every result is JSON on demand, every error has a code."""
+"""The command line as people meet it: every worked example runs, results are JSON on demand, errors have codes."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_the_next_line_can_be_pasted(box: Sandbox) -> None:
 )  # fmt: skip
 def test_a_mistake_has_its_code_and_its_words(box: Sandbox, argv: list[str], code: int, says: str) -> None:
     before = box.left()
-    done = box.anyport(*argv)
+    done = box.inside(*argv)
     assert done.returncode == code, done.stdout + done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -247,7 +247,8 @@ def test_help_is_plain_when_no_terminal_looks(box: Sandbox) -> None:
 def test_a_reader_that_goes_away_is_no_error(box: Sandbox) -> None:
     command = f"anyport predict penguins.anyport {Path('new.csv')} --id row | head -n 1"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=box.folder, env=box.environ(), capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", command],
+        cwd=box.folder, env=box.environ(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.stdout.startswith("row,prediction")
     assert "Traceback" not in done.stderr

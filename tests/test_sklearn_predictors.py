@@ -167,7 +167,7 @@ CLASSIFIERS = [
     multiclass.OutputCodeClassifier(STUMP, random_state=0), multiclass.OutputCodeClassifier(LR(), random_state=0),
     ensemble.BaggingClassifier(LR(), n_estimators=4, max_features=0.6, random_state=0),
     ensemble.BaggingClassifier(svm.LinearSVC(), n_estimators=4, random_state=0),
-    ensemble.BaggingClassifier(STUMP, n_estimators=8, max_samples=4, random_state=0),
+    ensemble.BaggingClassifier(STUMP, n_estimators=8, max_samples=2, random_state=0),
     ensemble.AdaBoostClassifier(n_estimators=6, random_state=0),
     ensemble.AdaBoostClassifier(LR(), n_estimators=4, random_state=0),
     model_selection.GridSearchCV(LR(), {"C": [0.1, 1.0]}, cv=2), feature_selection.RFE(LR()),

@@ -383,6 +383,14 @@ CLOSE: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: feature_selection.SelectFromModel(ensemble.ExtraTreesClassifier(5, random_state=0)),
         {},
     ),
+    "unseen becomes NaN behind computed features, in its own row only": (
+        lambda: pipe(
+            preprocessing.PolynomialFeatures(1, include_bias=False),
+            preprocessing.FunctionTransformer(np.rint),
+            ordinal(handle_unknown="use_encoded_value", unknown_value=np.nan),
+        ),
+        {},
+    ),
     "one-hot of a projection": (
         lambda: pipe(
             preprocessing.PolynomialFeatures(1),

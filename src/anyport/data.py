@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,13 @@ def read_file(path: Path, hints: Hints) -> Any:
 def read_csv(path: Path, hints: Hints) -> Any:
     """A CSV with every column typed by all of its values; only an empty field is missing."""
     pandas = need("pandas")
-    frame = pandas.read_csv(path, dtype="object", keep_default_na=False, na_values=[""])
+    with warnings.catch_warnings():
+        # without index_col=False the surplus fields of a first row silently become an index, and shift every column
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        try:
+            frame = pandas.read_csv(path, dtype="object", keep_default_na=False, na_values=[""], index_col=False)
+        except pandas.errors.ParserWarning as error:
+            raise BadData(f"{path}: rows have more fields than the header has names") from error
     first = pandas.read_csv(path, dtype="object", header=None, nrows=1).iloc[0].tolist()
     twice = sorted({str(n) for n in first if first.count(n) > 1})
     if twice:

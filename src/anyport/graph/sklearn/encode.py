@@ -116,7 +116,8 @@ def graph_table(b: Builder, x: Frame, ask: Ask, categories: list[Any], dtype: st
     some = b.add("Add", [b.add("ReduceMax", [equal, b.constant([1], "int64")], keepdims=1), gone])
     other = b.add("Sub", [b.constant(1.0, b.float), some])
     codes = b.add("Concat", [equal, gone, other], axis=1)
-    made = b.add("MatMul", [codes, b.constant(rows, b.float)])
+    # a product would let a NaN in one row of the table into every answer
+    made = b.add("Gather", [b.constant(rows, b.float), b.add("ArgMax", [codes], axis=1, keepdims=0)], axis=0)
     return list(graph_frame(b, made, rows.shape[1], dtype=dtype).features)
 
 
