@@ -218,11 +218,11 @@ def target(name: str, first: Any, second: Any) -> np.ndarray:
     if name in LABELS:
         return np.column_stack([signal > 0, np.asarray(second, float) > 0.5]).astype(int)
     if name in POSITIVE_Y:
-        return np.exp(signal / (1 + np.abs(signal).max()))
+        return np.asarray(np.exp(signal / (1 + np.abs(signal).max())))
     if name in BINARY:
         return (signal > 0).astype(int)
     if name in classes() and kind_of(name) == "regressor":
-        return signal
+        return np.asarray(signal)
     codes = np.digitize(signal, np.quantile(signal, [0.33, 0.66]))
     if name in ("SelfTrainingClassifier", "LabelPropagation", "LabelSpreading"):
         return np.where(rng.random(len(codes)) < 0.4, -1, codes)

@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from anyport.errors import BadData, Mistake, need
 from anyport.frameworks import Hints
 
@@ -51,13 +53,14 @@ def read_file(path: Path, hints: Hints) -> Any:
         if name.endswith((".arrow", ".feather")):
             return need("pyarrow.feather").read_table(path).to_pandas()
         if name.endswith((".jsonl", ".ndjson")):
-            return need("pandas").read_json(path, lines=True, dtype=False, convert_dates=False)
+            # pandas' own reader makes dates of columns whose name sounds like one
+            return need("pandas").DataFrame(msgspec.json.Decoder(dict[str, Any]).decode_lines(path.read_bytes()))
         if name.endswith((".npy", ".npz")):
             import numpy as np
 
             loaded = np.load(path, allow_pickle=False)
             return loaded if name.endswith(".npy") else dict(loaded)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, msgspec.DecodeError) as error:
         raise BadData(f"{path} cannot be read: {str(error).splitlines()[0] if str(error) else error}") from error
     raise Mistake(f"{path}: this kind of data file is not known", fix=f"use one of: {', '.join(SUFFIXES)}")
 

@@ -76,11 +76,7 @@ def load(path: Path, trust: Trust) -> Folder:
             return Folder(folder, inner, of_model(inner), columns)
         if file.is_dir():
             framework, file = inside(file, framework)
-        if name == "xgboost" and str(flavor.get("model_class", "")).startswith("xgboost.sklearn.XGB"):
-            inner = getattr(need("xgboost"), str(flavor["model_class"]).rpartition(".")[2])()
-            inner.load_model(str(file))
-        else:
-            inner = get(framework).load(file, trust)
+        inner = get(framework).load(file, trust)
         return Folder(folder, inner, framework, columns)
     return Folder(folder, pyfunc(folder, flavors, trust), "python", columns)
 

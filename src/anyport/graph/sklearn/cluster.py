@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyport.errors import Impossible
 from anyport.graph.build import Builder
-from anyport.graph.sklearn import Answers, Features, Tensor, distances
+from anyport.graph.sklearn import Answers, Features, distances
 from anyport.graph.sklearn import arithmetic as m
 from anyport.graph.sklearn.bayes import of_joint
 

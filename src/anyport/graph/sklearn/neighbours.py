@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyport.errors import Impossible
 from anyport.graph.build import Builder
-from anyport.graph.sklearn import Answers, Features, distances
+from anyport.graph.sklearn import Answers, Features, Tensor, distances
 from anyport.graph.sklearn import arithmetic as m
 
 if TYPE_CHECKING:
@@ -96,20 +96,23 @@ def regress(b: Builder, estimator: Any, x: Features) -> Answers:
     return Answers(prediction=m.flat(b, mean) if targets.ndim == 1 else mean)
 
 
-def within(b: Builder, estimator: Any, x: Features) -> str:
-    """The weight of every training row for every row, [N, m]; 0 outside the radius."""
+def inside(b: Builder, estimator: Any, x: Features) -> tuple[str, str]:
+    """Which training rows are within the radius of which row, bool [N, m], and how far they are."""
     points = distances.remembered(estimator._fit_X)
     metric, params = metric_of(estimator)
     rank, node, power = distances.ranked(b, x.tensor(), points, metric, params)
     radius = float(estimator.radius)
     limit = radius if not node else radius * radius if node == "Sqrt" else radius ** (1.0 / power)
-    inside = b.cast(b.add("LessOrEqual", [rank, b.constant(limit)]), b.float)
-    if estimator.weights in (None, "uniform"):
-        return inside
-    weights = inverse(b, distances.distance_of(b, rank, node, power), estimator)
-    assert weights is not None
-    safe = b.add("Where", [b.cast(inside, "bool"), weights, b.constant(0.0)])
-    return safe
+    return b.add("LessOrEqual", [rank, b.constant(limit)]), distances.distance_of(b, rank, node, power)
+
+
+def within(b: Builder, estimator: Any, x: Features) -> str:
+    """The weight of every training row for every row, [N, m]; 0 outside the radius."""
+    near, distance = inside(b, estimator, x)
+    weights = inverse(b, distance, estimator)
+    if weights is None:
+        return b.cast(near, b.float)
+    return b.add("Where", [near, weights, b.constant(0.0)])
 
 
 def classify_radius(b: Builder, estimator: Any, x: Features) -> Answers:
@@ -178,7 +181,27 @@ def centroid(b: Builder, estimator: Any, x: Features) -> Answers:
     return Answers(prediction, answers.probability, answers.decision)
 
 
+def neighbour_graph(b: Builder, estimator: Any, x: Features) -> Tensor:
+    """KNeighborsTransformer: distances (of one neighbour more), or ones, in the columns of the neighbours."""
+    import numpy as np
+
+    far = estimator.mode == "distance"
+    distance, index = nearest(b, estimator, x, estimator.n_neighbors + far)
+    blank = m.repeated(b, x.tensor(), np.zeros(estimator.n_samples_fit_))
+    said = distance if far else b.add("CastLike", [b.add("Equal", [index, index]), distance])
+    return Tensor(b, b.add("ScatterElements", [blank, index, said], axis=1), estimator.n_samples_fit_)
+
+
+def radius_graph(b: Builder, estimator: Any, x: Features) -> Tensor:
+    """RadiusNeighborsTransformer: distances, or ones, in the columns of the training rows within the radius."""
+    near, distance = inside(b, estimator, x)
+    said = distance if estimator.mode == "distance" else b.constant(1.0)
+    return Tensor(b, b.add("Where", [near, said, b.constant(0.0)]), estimator.n_samples_fit_)
+
+
 CONVERTERS = {
+    "KNeighborsTransformer": neighbour_graph,
+    "RadiusNeighborsTransformer": radius_graph,
     "KNeighborsClassifier": classify,
     "KNeighborsRegressor": regress,
     "RadiusNeighborsClassifier": classify_radius,
