@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import packed
 import sandbox
 
+collect_ignore = ["slow"]  # these run in environments of their own, when named: make test-slow
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", action="append", default=[], help="only the tests of this target (may be repeated)")

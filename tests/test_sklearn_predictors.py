@@ -285,8 +285,8 @@ def test_a_tuned_threshold_and_a_frozen_estimator() -> None:
     [
         cluster.KMeans(4, n_init=1, random_state=0), cluster.Birch(n_clusters=None),
         ensemble.VotingClassifier(NAMED, voting="soft"), ensemble.StackingClassifier(NAMED, cv=2, passthrough=True),
-        feature_selection.RFE(LR()), neighbors.KNeighborsTransformer(), neighbors.RadiusNeighborsTransformer(radius=1.2),
-        neighbors.KNeighborsTransformer(mode="connectivity"),
+        feature_selection.RFE(LR()), neighbors.RadiusNeighborsTransformer(radius=1.2),
+        neighbors.KNeighborsTransformer(), neighbors.KNeighborsTransformer(mode="connectivity"),
     ],
     ids=lambda m: repr(m)[:60],
 )  # fmt: skip
