@@ -65,7 +65,7 @@ def raw_columns(data: Any, fields: Sequence[Field]) -> Mapping[str, Any]:
     if hasattr(data, "iloc"):
         return {fields[0].name if fields else str(data.name or "x0"): data}
     if isinstance(data, Mapping):
-        if data and all(np.ndim(v) == 0 or isinstance(v, str) for v in data.values()):
+        if data and all(is_scalar(v) for v in data.values()):
             return {str(k): [v] for k, v in data.items()}
         return {str(k): v for k, v in data.items()}
     if isinstance(data, np.ndarray):
@@ -82,6 +82,13 @@ def raw_columns(data: Any, fields: Sequence[Field]) -> Mapping[str, Any]:
         f"cannot read rows from a {type(data).__module__}.{type(data).__qualname__}",
         fix="pass a pandas, polars or pyarrow table, a numpy array, a dict of columns or a list of records",
     )
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether a value is one cell, and not a column of them."""
+    if hasattr(value, "ndim"):
+        return bool(value.ndim == 0)
+    return isinstance(value, str | bytes) or not hasattr(value, "__len__")
 
 
 def record_columns(records: Sequence[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, list[Any]]:

@@ -114,7 +114,9 @@ def unlike(expected: Column, got: Column, field: Field, tolerance: Tolerance) ->
     x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
         distance = np.abs(x - y)
-        same = (x == y) | (np.isnan(x) & np.isnan(y)) | (distance <= tolerance.atol + tolerance.rtol * np.abs(x))
+        # an infinite expectation would make the tolerance infinite too, and anything equal to it
+        near = np.isfinite(x) & (distance <= tolerance.atol + tolerance.rtol * np.abs(x))
+        same = (x == y) | (np.isnan(x) & np.isnan(y)) | near
         distance = np.where(np.isfinite(distance), distance, 0.0)
     return lost | (~flat(same)).any(axis=1), flat(distance).max(axis=1, initial=0.0)
 

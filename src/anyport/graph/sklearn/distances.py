@@ -43,11 +43,13 @@ def products(b: Builder, value: str, points: NDArray[Any]) -> str:
 
 def nearest(b: Builder, value: str, points: NDArray[Any]) -> str:
     """sklearn.metrics.pairwise_distances_argmin, int64 [N], with its sums in its order: (|x|² - 2 x·p) + |p|²,
-    not below 0. Where two points are equally far, which one wins hangs on the last bit."""
+    not below 0. Where two points are equally far, which one wins hangs on the last bit; infinity minus
+    infinity counts as 0, as it does in C."""
     inner = b.add("MatMul", [value, b.constant(-2.0 * points.T)])
     far = b.add("Add", [m.total(b, m.square(b, value)), inner])
-    far = b.add("Max", [m.shift(b, far, (points**2).sum(axis=1)), b.constant(0.0)])
-    return m.argmin(b, far)
+    far = m.shift(b, far, (points**2).sum(axis=1))
+    zero = b.constant(0.0)
+    return m.argmin(b, b.add("Where", [b.add("Greater", [far, zero]), far, zero]))
 
 
 def differences(b: Builder, value: str, points: NDArray[Any]) -> list[str]:
