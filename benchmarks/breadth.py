@@ -28,7 +28,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from benchmarks.catalogue import NOT_FOR_ROWS, Case, Setting, cases, classes, fitted
+from benchmarks.catalogue import NOT_BEFORE_A_FOREST, NOT_FOR_ROWS, Case, Setting, cases, classes, fitted
 from benchmarks.timing import RESULTS, save
 
 PAGE = Path(__file__).parent.parent / "docs" / "breadth.md"
@@ -238,7 +238,7 @@ def page(results: Sequence[Result]) -> str:
         lines += ["", "## Why not a graph", ""]
         lines += [f"- {r.name}, {r.setting}: {r.why}" for r in reasons]
     lines += ["", "## Not here", ""]
-    left = [(n, why) for n, why in sorted(NOT_FOR_ROWS.items()) if why and n in classes()]
+    left = [(n, why) for n, why in sorted((NOT_FOR_ROWS | NOT_BEFORE_A_FOREST).items()) if why and n in classes()]
     lines += [f"- {name}: {why}." for name, why in left]
     return "\n".join(lines) + "\n"
 

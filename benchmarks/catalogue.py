@@ -33,6 +33,14 @@ NOT_FOR_ROWS = {
 """Not fitted here, and why; those without a reason are no classifier, regressor, clusterer or transformer, or
 (pipelines, text) are fitted under another setting."""
 
+NOT_BEFORE_A_FOREST = {
+    "PLSSVD": "in front of a forest: its fit_transform gives a pair, which no pipeline takes",
+    **dict.fromkeys(
+        ("SparsePCA", "MiniBatchSparsePCA"),
+        "in front of a forest: scikit-learn's own transform of a single row is flat, so no row alone is answered",
+    ),
+}
+
 POSITIVE_X = {
     "MultinomialNB", "ComplementNB", "AdditiveChi2Sampler", "SkewedChi2Sampler", "NMF", "MiniBatchNMF",
     "LatentDirichletAllocation", "TfidfTransformer",
@@ -102,8 +110,7 @@ def cases() -> Iterator[Case]:
         yield Case(name, "alone", kind)
         if name not in TEXT | WORDS | CODES | ONE_COLUMN | SQUARE | HOLES:
             yield Case(name, "mixed", kind)
-        # PLSSVD's fit_transform gives a pair, which no pipeline takes
-        if hasattr(classes()[name], "transform") and kind == "transformer" and name != "PLSSVD":
+        if hasattr(classes()[name], "transform") and kind == "transformer" and name not in NOT_BEFORE_A_FOREST:
             yield Case(name, "forest", kind)
 
 

@@ -67,8 +67,9 @@ def main() -> None:
         "anyport": (ours, f"import anyport\nanyport.load({str(bundle)!r}).predict({row!r})"),
         "sklearn+pandas+fastapi": (
             theirs,
-            "import fastapi, uvicorn, joblib, pandas\nm = joblib.load('mixed.joblib')\n"
-            f"m.predict_proba(pandas.DataFrame([{row!r}]))",
+            "import fastapi, uvicorn, joblib, pandas\napp = fastapi.FastAPI()\nm = joblib.load('mixed.joblib')\n"
+            f"@app.post('/predict')\ndef predict(row: dict): return m.predict_proba(pandas.DataFrame([row])).tolist()\n"
+            f"predict({row!r})",
         ),
     }
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in variants}

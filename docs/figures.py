@@ -34,7 +34,9 @@ class Figure:
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def goal(self) -> str:
-        return f"at least {self.least:g}{self.unit}" if self.least is not None else f"at most {self.most:g}{self.unit}"
+        return (
+            f"at least {self.least:.3g}{self.unit}" if self.least is not None else f"at most {self.most:.3g}{self.unit}"
+        )
 
 
 FIGURES = (
@@ -48,7 +50,7 @@ FIGURES = (
            least=2),
     Figure("coldstart", ("times_faster",), "from exec to the first prediction, against unpickling with scikit-learn, "
            "pandas and FastAPI", "×", least=10),
-    Figure("coldstart", ("memory_share",), "peak memory of that, as a share of theirs", "", most=0.34),
+    Figure("coldstart", ("memory_share",), "peak memory of that, as a share of theirs", "", most=1 / 3),
     Figure("coldstart", ("import_anyport_over_bare_ms",), "`import anyport` over a bare interpreter", " ms", most=30),
     Figure("coldstart", ("site_packages_mb",), "site-packages of a minimal runtime", " MB", most=145),
     Figure("coldstart", ("site_packages_trimmed_mb",), "the same as artefacts carry it", " MB", most=130),

@@ -6,8 +6,8 @@ The whole API: `pack`, `inspect`, `load`, `build`, `check`. Importing this modul
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing itself would be half of what importing this costs
 if TYPE_CHECKING:
     from anyport.bundle import Bundle, Tolerance
     from anyport.bundle import read as inspect
@@ -31,7 +31,7 @@ WHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in WHERE:
         raise AttributeError(f"module 'anyport' has no attribute {name!r}")
     module, attribute = WHERE[name]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,10 +111,26 @@ class Bundle:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]) if file.is_file() else {}
 
 
+def sha256_of(data: bytes) -> Any:
+    """A SHA-256 object. CPython's own where it has one: hashlib loads OpenSSL, 3.5 MB that a small runtime
+    can do without."""
+    for name in ("_sha2", "_sha256"):  # 3.12+, 3.11
+        try:
+            return importlib.import_module(name).sha256(data)
+        except ImportError:
+            continue
+    import hashlib
+
+    return hashlib.sha256(data)
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file, read in blocks."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(b"")
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return str(digest.hexdigest())
 
 
 def members(folder: Path) -> list[str]:
@@ -153,6 +167,9 @@ def writing(target: Path) -> Iterator[Path]:
     if target.exists() and not (target / "bundle.json").is_file() and not (target / "anyport.json").is_file():
         raise Mistake(f"{target} exists and is not anyport's; nothing was written", fix="choose another -o")
     target.parent.mkdir(parents=True, exist_ok=True)
+    import shutil
+    import tempfile
+
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield work
@@ -173,7 +190,7 @@ def seal(folder: Path, manifest: Manifest) -> str:
         msgspec.json.encode(msgspec.structs.replace(manifest, files=files), order="deterministic")
     )
     (folder / "bundle.json").write_bytes(data + b"\n")
-    return hashlib.sha256(data + b"\n").hexdigest()
+    return str(sha256_of(data + b"\n").hexdigest())
 
 
 def read(path: Path | str) -> Bundle:
@@ -214,4 +231,4 @@ def read(path: Path | str) -> Bundle:
             raise BadBundle(
                 f"{path}: {name} was changed after packing (sha256 {found[:12]}…, expected {expected[:12]}…)"
             )
-    return Bundle(path, manifest, hashlib.sha256(data).hexdigest())
+    return Bundle(path, manifest, str(sha256_of(data).hexdigest()))

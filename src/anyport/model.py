@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from anyport.batch import Column, Outcome, rows
 from anyport.bundle import Bundle, read
 from anyport.errors import BadData
-from anyport.ingest import to_batch
 from anyport.predictor import GraphPredictor, Predictor, of
 from anyport.signature import Signature
 
@@ -33,6 +32,8 @@ class Model:
             answered = self._one(data)
             if answered is not None:
                 return answered
+        from anyport.ingest import to_batch  # the quick way above does without, and so does its memory
+
         batch, wrong = to_batch(data, self.signature.inputs)
         outcome = self.predictor.predict(batch)
         refused = {**outcome.refused, **wrong}

@@ -27,7 +27,6 @@ from anyport.golden.store import write as write_golden
 from anyport.graph.encoder import write as write_encoder
 from anyport.graph.prove import Kept, exam, prove
 from anyport.ingest import to_batch
-from anyport.kit import process
 from anyport.signature import Signature
 
 if TYPE_CHECKING:
@@ -83,7 +82,8 @@ def pack(
             signature=original.signature, tolerance=stated, files={}, tried=tried, why_no_graph="" if kept else why,
             kept=kept.candidate.name if kept else "",
             requirements=pins(framework.requirements(model)),
-            python=".".join(platform.python_version_tuple()[:2]), version=version, noise=rows_golden.noise, golden=golden,
+            python=".".join(platform.python_version_tuple()[:2]), version=version, noise=rows_golden.noise,
+            golden=golden,
         )  # fmt: skip
         return written(out, manifest, original, rows_golden, kept, say=say)
 

@@ -104,7 +104,18 @@ class Framework(Protocol):
 
 TABLE: Mapping[str, str] = {
     name: f"anyport.frameworks.{name}"
-    for name in "catboost keras lightgbm mlflow onnx sklearn tensorflow torch xgboost python".split()
+    for name in (
+        "catboost",
+        "keras",
+        "lightgbm",
+        "mlflow",
+        "onnx",
+        "sklearn",
+        "tensorflow",
+        "torch",
+        "xgboost",
+        "python",
+    )
 }
 """In order of asking: the specific before the general; `python` owns everything with a `predict`."""
 
