@@ -150,11 +150,14 @@ def test_every_precision_answers_as_the_original(case: str) -> None:
     assert (far < 1e-12, flips) == (True, 0)
 
 
-def test_a_label_that_is_the_likeliest_class_is_left_out_and_only_then() -> None:
+def test_a_label_read_off_the_probabilities_is_left_out_and_only_then() -> None:
+    """Logistic regression decides by its decision function: where probabilities saturate, they tie and it does not."""
     data = table(0)
     for case, left_out in (
-        ("logistic", True),
-        ("three classes", True),
+        ("int labels", True),
+        ("bool labels", True),
+        ("logistic", False),
+        ("three classes", False),
         ("threshold", False),
         ("no probability", False),
     ):
@@ -245,3 +248,13 @@ def test_split_points_are_in_the_raw_column() -> None:
     one["size"] = np.concatenate([found, np.nextafter(found, np.inf)])
     below, above = np.split(model.predict(one), 2)
     assert (below != above).sum() >= 7
+
+
+def test_labels_that_hang_on_arithmetic_are_kept_in_double_only() -> None:
+    """Trees compare and add in double whatever the tensor is; a decision function in float32 would flip rare rows."""
+    data = table(0)
+    for case, doubted in (("int labels", False), ("boosting", False), ("logistic", True), ("regression", False)):
+        make, labels = MODELS[case]
+        source = original(fitted(make_pipeline(mixed(), make()), data, labels), data)
+        doubts = {c.name: bool(c.doubt) for c in framework.candidates(source)}
+        assert doubts == {"float32": doubted, "mixed": doubted, "float64": False}, case

@@ -382,6 +382,7 @@ def test_a_conflict_is_impossible_with_uvs_reason(tmp_path):
 @pytest.fixture
 def registry(monkeypatch, tmp_path):
     """A registry on this machine that answers every request with one status."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         status = 503
 

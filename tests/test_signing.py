@@ -100,8 +100,10 @@ def test_files_that_hold_no_key_are_mistakes(bundle, tmp_path):
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
-    pem = generate_private_key(SECP256R1()).public_key().public_bytes(
-        form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+    pem = (
+        generate_private_key(SECP256R1())
+        .public_key()
+        .public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
     )
     (tmp_path / "ec.pub").write_bytes(pem)
     with pytest.raises(Mistake, match="another kind than Ed25519"):

@@ -46,6 +46,8 @@ def test_the_artefact_answers_where_the_framework_is_not(bundle: Path, tmp_path:
     from anyport.kit.runtime import view
 
     python = view("msgspec", "numpy", "onnxruntime")
-    code = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('torch', 'tensorflow', 'keras', 'anyport'))))"
+    code = (
+        "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('torch', 'tensorflow', 'keras', 'anyport'))))"
+    )
     assert run([python, "-I", "-c", code]).code == 0
     assert check_artifact(made.path).ok

@@ -67,6 +67,8 @@ class Candidate:
     exact: bytes | None = None
     trees: Mapping[str, NDArray[Any]] | None = None
     """Node tables (graph/trees.py) for trees.npz."""
+    doubt: str = ""
+    """Why it is not to be kept even if every row tried is right; "" for most."""
 
 
 class Framework(Protocol):

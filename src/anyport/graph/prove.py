@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from anyport.batch import Batch, Outcome, concat, rows, take
 from anyport.bundle import Tolerance, Tried
 from anyport.errors import AnyportError, Impossible
@@ -84,7 +86,9 @@ def prove(
         for candidate in candidates:
             say(f"proving {candidate.name} on {rows(paper.inputs) + rows(paper.golden.inputs):,} rows")
             result, predictor = examine(candidate, paper)
-            if predictor is not None:
+            if predictor is not None and candidate.doubt:
+                result = msgspec.structs.replace(result, rejected=candidate.doubt)
+            elif predictor is not None:
                 cost, microseconds = speed(predictor, paper.inputs)
                 right.append((cost, candidate, len(tried)))
                 result = Tried(
