@@ -163,8 +163,8 @@ def test_a_label_read_off_the_probabilities_is_left_out_and_only_then() -> None:
     ):
         make, labels = MODELS[case]
         source = original(fitted(make_pipeline(mixed(), make()), data, labels), data)
-        fast = next(framework.candidates(source)).fast
-        predictor = GraphPredictor(source.signature, fast, next(framework.candidates(source)).encoder)
+        double = {c.name: c for c in framework.candidates(source)}["float64"]
+        predictor = GraphPredictor(source.signature, double.fast, double.encoder)
         assert ("prediction" not in predictor.outputs) == left_out, case
 
 
