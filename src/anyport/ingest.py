@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from anyport.batch import Column, Refusal
-from anyport.errors import BadData, need
+from anyport.errors import BadData
 from anyport.signature import Field
 
 if TYPE_CHECKING:
@@ -173,10 +173,11 @@ def numpy_column(values: Any, field: Field) -> Column | None:
         return coded(codes, levels)
     dtype = getattr(values, "dtype", None)
     if field.dtype == "string" and hasattr(values, "iloc"):
-        codes, uniques = need("pandas").factorize(values)
+        codes, found = values.array.factorize()  # half the time of pandas.factorize, which wraps an Index round it
+        uniques = found.tolist()
         if not all(type(v) is str for v in uniques):
             return None
-        return coded(codes, list(uniques))
+        return coded(codes, uniques)
     if not isinstance(dtype, np.dtype):
         return None
     array = np.asarray(values)

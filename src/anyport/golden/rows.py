@@ -63,10 +63,11 @@ def make(
     size, asked = budget(original, limit, rng)
     parts: list[tuple[str, dict[str, Column]]] = []
     parts += special(original, rng, room=min(size // 3, asked))
-    on_split = edges(original, boundaries, rng)
-    if on_split is not None:
-        keep = rng.permutation(rows(on_split))[: size // 3]
-        parts.append(("boundary", take(on_split, np.sort(keep))))
+    # one column on a split is a row like those that come; all of them at once try many more splits a row
+    for on_split in (edges(original, boundaries, rng), all_edges(original, boundaries, rng, size // 6)):
+        if on_split is not None:
+            keep = rng.permutation(rows(on_split))[: size // 6]
+            parts.append(("boundary", take(on_split, np.sort(keep))))
     left = max(size - sum(rows(b) for _, b in parts), size // 4)
     if real:
         n = rows(original.data)
@@ -261,6 +262,26 @@ def edges(
         batch[field.name] = Column(values)
         parts.append(batch)
     return concat(parts) if parts else None
+
+
+def all_edges(
+    original: Original, boundaries: Mapping[str, NDArray[Any]], rng: np.random.Generator, n: int
+) -> dict[str, Column] | None:
+    """n rows with every column that has splits on one of them, or one step beside it; each split comes up as
+    often as every other of its column."""
+    import numpy as np
+
+    found = {}
+    for field in original.signature.inputs:
+        splits = boundaries.get(field.name)
+        if splits is None or len(splits) == 0 or field.shape or not (field.is_float or field.is_int):
+            continue
+        values = around(np.unique(np.asarray(splits, np.float64)), field)
+        if len(values):
+            found[field.name] = Column(values[rng.permutation(max(n, len(values)))[:n] % len(values)])
+    if not found:
+        return None
+    return {**synthesise(original.data, original.signature.inputs, n, rng), **found}
 
 
 def around(splits: NDArray[Any], field: Field) -> NDArray[Any]:
