@@ -165,13 +165,13 @@ def numpy_column(values: Any, field: Field) -> Column | None:
     """The column straight from a numpy or pandas dtype that needs no look at single cells; else None."""
     import numpy as np
 
-    if hasattr(values, "cat"):
+    dtype = getattr(values, "dtype", None)
+    if type(dtype).__name__ == "CategoricalDtype" and hasattr(values, "cat"):
         codes = np.asarray(values.cat.codes, dtype=np.int32)
         levels = [level_of(v, field) for v in values.cat.categories.tolist()]
         if any(v is None for v in levels) or not field.is_text:
             return None
         return coded(codes, levels)
-    dtype = getattr(values, "dtype", None)
     if field.dtype == "string" and hasattr(values, "iloc"):
         codes, found = values.array.factorize()  # half the time of pandas.factorize, which wraps an Index round it
         uniques = found.tolist()
