@@ -33,7 +33,6 @@ envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready
 	@touch $@
 
 test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own, and the slow tests
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests
 	.envs/torch/bin/python -m pytest -m slow tests/slow/test_framework_torch.py tests/slow/test_deep_targets.py
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
