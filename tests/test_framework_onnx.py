@@ -168,9 +168,9 @@ def test_free_axes_are_stated_and_run_at_another_size() -> None:
 
 def test_source_paths_and_stack_traces_do_not_travel() -> None:
     model, x = zoo_deep.fixed_batch()
-    model.doc_string = "/home/me/secret.py"
-    model.graph.node[0].doc_string = "File /home/me/secret.py, line 3"
-    model.graph.node[1].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/me/secret.py")
+    model.doc_string = "/opt/me/secret.py"
+    model.graph.node[0].doc_string = "File /opt/me/secret.py, line 3"
+    model.graph.node[1].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/opt/me/secret.py")
     for graph in deep.graphs(deep.original(model, x, "onnx")).values():
         assert b"secret" not in graph.fast
 

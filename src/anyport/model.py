@@ -41,7 +41,7 @@ class Model:
             lines = [f"row {row}: {why}" for row, whys in sorted(refused.items()) for why in whys]
             more = f"\n  … {len(lines) - 20} more" if len(lines) > 20 else ""
             raise BadData(f"{len(refused)} of {rows(batch)} rows are refused\n  " + "\n  ".join(lines[:20]) + more)
-        return shaped(outcome, data, self.signature)
+        return shaped(outcome, data)
 
 
 def load(path: str | Path, *, trust: Trust | str | None = None, threads: int = 1) -> Model:
@@ -68,8 +68,7 @@ def one_row(bundle: Bundle, predictor: Predictor) -> Any:
         return None
     fill = compile_row(signature, predictor.encoder)
     width, dtype = predictor.encoder.width, predictor.encoder.tensor
-    names = {f.name for f in signature.inputs}
-    count = len(names)
+    count = len(signature.inputs)
     order = [(f.name, predictor.labels.get(f.name), f) for f in signature.outputs]
     labels = {name: found.tolist() for name, found, _ in order if found is not None}
     run = predictor.session._sess.run  # skips the wrapper's own checks: 0.7 µs a call
@@ -103,11 +102,10 @@ def one_row(bundle: Bundle, predictor: Predictor) -> Any:
     return answer
 
 
-def shaped(outcome: Outcome, data: Any, signature: Signature) -> Any:
+def shaped(outcome: Outcome, data: Any) -> Any:
     """An outcome in the container that the data came in."""
     if isinstance(data, Mapping) and all(not hasattr(v, "__len__") or isinstance(v, str) for v in data.values()):
-        return {name: c.plain().values[0].tolist() if hasattr(c.plain().values[0], "tolist") else c.plain().values[0]
-                for name, c in outcome.outputs.items()}  # fmt: skip
+        return {name: c.plain().values.tolist()[0] for name, c in outcome.outputs.items()}
     if isinstance(data, list) and data and isinstance(data[0], Mapping):
         listed = {name: c.plain().values.tolist() for name, c in outcome.outputs.items()}
         return [{name: values[i] for name, values in listed.items()} for i in range(len(data))]

@@ -79,8 +79,8 @@ def prove(
     candidates: Iterable[Candidate], paper: Exam, *, say: Callable[[str], None]
 ) -> tuple[Kept | None, tuple[Tried, ...]]:
     """The fastest candidate that answers every row as the original did, and what became of each one."""
-    right: list[tuple[float, Candidate, int]] = []
-    exact: bytes | None = None
+    right: list[tuple[float, Candidate]] = []
+    raw: dict[bytes, str] = {}  # every exact graph proven, and what is wrong with it; candidates share them
     tried: list[Tried] = []
     try:
         for candidate in candidates:
@@ -90,16 +90,13 @@ def prove(
                 result = msgspec.structs.replace(result, rejected=candidate.doubt)
             elif predictor is not None:
                 cost, microseconds = speed(predictor, paper.inputs)
-                right.append((cost, candidate, len(tried)))
-                result = Tried(
-                    name=result.name, why=result.why, worst=result.worst, rows=result.rows, microseconds=microseconds
-                )
-                if candidate.exact is not None and (exact is None or candidate.name == "exact"):
-                    fault = raw_fault(candidate.exact, paper)
-                    if fault:
-                        tried.append(Tried(name=f"{candidate.name}, raw inputs", why="exact.onnx", rejected=fault))
-                    else:
-                        exact = candidate.exact
+                right.append((cost, candidate))
+                result = msgspec.structs.replace(result, microseconds=microseconds)
+                if candidate.exact is not None and candidate.exact not in raw:
+                    raw[candidate.exact] = raw_fault(candidate.exact, paper)
+                    if raw[candidate.exact]:
+                        why = raw[candidate.exact]
+                        tried.append(Tried(name=f"{candidate.name}, raw inputs", why="exact.onnx", rejected=why))
             tried.append(result)
     except Impossible as error:
         if not tried:
@@ -107,8 +104,8 @@ def prove(
         tried.append(Tried(name="further candidates", why="", rejected=error.what))
     if not right:
         return None, tuple(tried)
-    right.sort(key=lambda r: r[0])
-    best = right[0][1]
+    _, best = min(right, key=lambda r: r[0])
+    exact = next((graph for graph, fault in raw.items() if not fault), None)
     return Kept(best, exact), tuple(tried)
 
 
