@@ -45,6 +45,7 @@ def constant(bundle: str) -> None:
     from anyport import serve
     from anyport.serve import protocol
     from anyport.serve.hot import Tick
+    from anyport.serve.settings import Settings
 
     class Constant(Tick):
         def take(self, caller: Any, body: bytes, keep: bool) -> bool:
@@ -60,7 +61,7 @@ def constant(bundle: str) -> None:
                 caller.answered(CONSTANT, now, keep)
 
     protocol.Tick = Constant  # type: ignore[misc]
-    serve.run([bundle], port=0, json=True)
+    serve.run([bundle], Settings(port=0), json=True)
 
 
 def raw(bundle: str) -> None:

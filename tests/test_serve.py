@@ -29,6 +29,8 @@ from anyport.serve import hot, keys, server
 from anyport.serve.app import App
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
+from anyport.serve.settings import Settings
+from anyport.serve.site import Site
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 MODEL = served.fitted()
@@ -68,12 +70,12 @@ class Up:
 
 
 @contextmanager
-def up(*folders: Path, wait: bool = True, **options: Any) -> Iterator[Up]:
+def up(*folders: Path, wait: bool = True, keys: keys.Keys | None = None, **options: Any) -> Iterator[Up]:
     """A running server of these bundles."""
     read = [bundle.read(folder) for folder in folders]
     metrics = Metrics([(one.name, one.version) for one in read], 1)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
-    app = App(models, metrics, **options)
+    app = App(Site(models, metrics, Settings(**options), keys))
     ready = threading.Event()
 
     def load() -> None:
@@ -372,7 +374,7 @@ def test_answers_reach_their_own_caller_under_any_interleaving(live: Up, seed: i
 
 def test_a_row_that_breaks_the_joined_run_harms_only_itself(homes: Path, caplog: pytest.LogCaptureFixture) -> None:
     with up(homes) as running:
-        path = running.app.models[0].hot
+        path = running.app.site.models[0].hot
         assert path is not None
         run, sizes = path._run, []
 
@@ -404,7 +406,7 @@ def test_a_failure_after_validation_is_a_500_on_the_slow_path_too(
     homes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with up(homes) as running:
-        monkeypatch.setattr(running.app.models[0].predictor, "predict", lambda batch: 1 / 0)
+        monkeypatch.setattr(running.app.site.models[0].predictor, "predict", lambda batch: 1 / 0)
         status, _, said = running.ask({"columns": {k: [v] for k, v in ROWS[0].items()}})
     assert status == 500
     assert said["id"] in caplog.text

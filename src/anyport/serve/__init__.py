@@ -11,25 +11,17 @@ from typing import TYPE_CHECKING
 from anyport.errors import Mistake, need
 
 if TYPE_CHECKING:
+    from anyport.serve.settings import Settings
     from anyport.trust import Trust
 
 
 def run(
-    bundles: Sequence[Path | str],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    workers: int = 1,
-    api_key_file: Path | None = None,
-    max_body: int = 16 << 20,
-    trust: Trust | None = None,
-    threads: int = 1,
-    json: bool = False,
+    bundles: Sequence[Path | str], settings: Settings | None = None, *, trust: Trust | None = None, json: bool = False
 ) -> None:
     """Serve bundles (or artefacts, which hold one) until SIGTERM or SIGINT, then let every answer out and return.
 
     When the models are warm, one line says where: for people, or with `json` for programs
-    (`{"url": …, "pid": …, "models": […]}`). Port 0 takes a free one. The first bundle is also at /predict.
+    (`{"url": …, "pid": …, "models": […]}`). The first bundle is also at /predict.
     """
     need("uvicorn")
     need("httptools")
@@ -39,12 +31,14 @@ def run(
     from anyport.serve.metrics import Metrics
     from anyport.serve.model import Served
     from anyport.serve.server import bind, serve_one
+    from anyport.serve.settings import Settings
+    from anyport.serve.site import Site
     from anyport.serve.workers import Workers
 
+    settings = settings or Settings()
+    workers = settings.workers
     if not bundles:
         raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
-    if not 1 <= workers <= 256:
-        raise Mistake(f"{workers} workers cannot be had", fix="choose 1 to 256")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     read = [bundle.read(holding(Path(path))) for path in bundles]
     named = [(one.name, one.version) for one in read]
@@ -52,7 +46,7 @@ def run(
         raise Mistake(f"{twice[0]} version {twice[1]} is given twice", fix="pack one of them with another --version")
     metrics = Metrics(named, workers)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
-    app = App(models, metrics, keys=keys.read(api_key_file) if api_key_file else None, max_body=max_body)
+    app = App(Site(models, metrics, settings, keys.read(settings.api_key_file) if settings.api_key_file else None))
     if trust is None and any(model.bundle.form == "python" for model in models):
         from anyport.trust import held
 
@@ -62,12 +56,12 @@ def run(
     def load(chosen: Sequence[Served]) -> None:
         for model in chosen:
             if model.predictor is None:
-                model.load(trust=trust, threads=threads)
+                model.load(trust=trust, threads=settings.threads)
 
     # graphs are quick to load, and a mistake should end us before anyone could connect
     load(graphs)
-    listening = bind(host, port)
-    where = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    listening = bind(settings.host, settings.port)
+    where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
 
     def ready() -> None:
         announce(where, [f"{name} {version}" for name, version in named], json=json)

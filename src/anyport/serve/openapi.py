@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -13,12 +14,13 @@ from anyport.signature import Field, Signature
 
 if TYPE_CHECKING:
     from anyport.serve.model import Served
+    from anyport.serve.site import Site
 
 
-def document(routes: Mapping[str, Served]) -> bytes:
+def document(site: Site) -> bytes:
     """The document as JSON."""
-    paths: dict[str, Any] = {path: predict(path, model) for path, model in routes.items()}
-    models = list(dict.fromkeys(routes.values()))
+    models = site.models
+    paths: dict[str, Any] = {path: predict(path, model) for path, model in routes(models).items()}
     schemas: dict[str, Any] = {"Error": ERROR}
     for model in models:
         schemas[f"{key(model)}.Row"] = row(model.signature)
@@ -38,6 +40,16 @@ def document(routes: Mapping[str, Served]) -> bytes:
             },
         }
     )
+
+
+def routes(models: Sequence[Served]) -> dict[str, Served]:
+    """Path → model. The first model is /predict; of several versions of one name, the first is the name's own."""
+    found: dict[str, Served] = {"/predict": models[0]} if models else {}
+    for model in models:
+        named = f"/models/{quote(model.name)}"
+        found.setdefault(f"{named}/predict", model)
+        found[f"{named}/versions/{quote(model.version, safe='')}/predict"] = model
+    return found
 
 
 PAGES = {

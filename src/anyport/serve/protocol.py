@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from anyport.serve import openapi
 from anyport.serve.app import App
 from anyport.serve.hot import Tick
-from anyport.serve.model import failed, told
+from anyport.serve.reply import Problem, fault, plain
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -45,11 +45,11 @@ def protocol(app: App) -> type[HttpToolsProtocol]:
 
 def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
     """Open the hot path of every model that has one, on all connections of this loop."""
-    ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.models if model.hot is not None}
-    for path, model in app.routes.items():
+    ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.site.models if model.hot is not None}
+    for path, model in openapi.routes(app.site.models).items():
         if id(model) in ticks:
             # rows that are all good are answered alike with and without the parameter
-            for raw in (quote(path), f"{quote(path)}?partial=true"):
+            for raw in (path, f"{path}?partial=true"):
                 app.ticks[raw.encode()] = ticks[id(model)]
 
 
@@ -138,7 +138,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.parts.append(body)
         self.size += len(body)
-        if self.size > self.host.max_body:
+        if self.size > self.host.site.settings.max_body:
             self.cold()
 
     def on_message_complete(self) -> None:
@@ -171,7 +171,7 @@ class HotProtocol(HttpToolsProtocol):
                     return False
             elif name == b"content-encoding":
                 return False
-        return self.host.keys is None or self.host.keys.allow(self.headers)
+        return self.host.site.keys is None or self.host.site.keys.allow(self.headers)
 
     def cold(self) -> None:
         """Give the request to uvicorn: what was read of it so far, as if it came now."""
@@ -206,7 +206,7 @@ class HotProtocol(HttpToolsProtocol):
         """Write a 500."""
         self.unanswered -= 1
         self.seen = now
-        self.write(500, failed(error).body, keep)
+        self.write(500, plain(fault(error)).body, keep)
 
     def write(self, status: int, body: bytes, keep: bool) -> None:
         """One answer, one write."""
@@ -228,7 +228,7 @@ class HotProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """A request that is no HTTP: answer what came before it, then say so and close."""
         self.settle()
-        self.write(400, told(400, "BadRequest", msg).body, keep=False)
+        self.write(400, plain(Problem(400, "BadRequest", msg)).body, keep=False)
 
     def shutdown(self) -> None:
         """The server stops: finish what was begun, then close."""

@@ -104,7 +104,7 @@ def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], Non
     try:
         one.run(sockets=list(sockets))
     finally:
-        for model in app.models:
+        for model in app.site.models:
             model.close()
     if one.broken is not None:
         raise one.broken

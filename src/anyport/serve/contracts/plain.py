@@ -1,0 +1,91 @@
+"""anyport's own contract: /predict, /models/…/predict, and what probes and people ask of a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+import anyport
+from anyport.serve import openapi
+from anyport.serve.reply import TEXT, Problem, Reply
+from anyport.serve.request import Request, Route
+from anyport.serve.wire import Json, Wire
+
+
+def routes() -> Iterator[Route]:
+    """Ours."""
+    for path in ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"):
+        yield Route("POST", path, predict)
+    for path in ("/signature", "/models/{name}/signature", "/models/{name}/versions/{version}/signature"):
+        yield Route("GET", path, signature)
+    yield Route("GET", "/", root, open=True)
+    yield Route("GET", "/livez", livez, open=True)
+    yield Route("GET", "/readyz", readyz, open=True)
+    yield Route("GET", "/metrics", metrics)
+    yield Route("GET", "/openapi.json", document)
+
+
+async def predict(request: Request) -> Reply:
+    """The answers, in the form of the question."""
+    model = request.site.pick(request.params.get("name"), request.params.get("version"), request.headers)
+    return await request.answer(model, wire(request), partial=request.flag("partial"))
+
+
+WIRES: dict[bytes, Callable[[], Wire]] = {b"application/json": Json, b"": Json}
+"""Content type → what reads and writes it."""
+
+
+def wire(request: Request) -> Wire:
+    """The wire of the request's content type. Problem 415 for one that we do not read."""
+    kind = request.kind
+    made = WIRES.get(b"application/json" if kind.startswith(b"application/") and kind.endswith(b"+json") else kind)
+    charset = request.headers.get(b"content-type", b"").partition(b";")[2].strip().lower().replace(b'"', b"")
+    if made is None or (charset.startswith(b"charset=") and charset != b"charset=utf-8"):
+        said = request.headers[b"content-type"].decode("latin-1")
+        raise Problem(415, "NotTaken", f"{said} is not taken here", "send Content-Type: application/json in UTF-8")
+    return made()
+
+
+async def signature(request: Request) -> Reply:
+    """Name, version, digest and Signature of a model: what a client needs to speak to it in columns."""
+    model = request.site.pick(request.params.get("name"), request.params.get("version"), request.headers)
+    said = {
+        "name": model.name, "version": model.version, "digest": model.bundle.digest, "form": model.bundle.form,
+        "signature": model.signature,
+    }  # fmt: skip
+    return Reply(200, msgspec.json.encode(said))
+
+
+async def root(request: Request) -> Reply:
+    """Healthy."""
+    return Reply(200, b"Healthy", TEXT)
+
+
+async def livez(request: Request) -> Reply:
+    """The process runs."""
+    return Reply(200, b'{"live":true}')
+
+
+async def readyz(request: Request) -> Reply:
+    """200 when every model has answered its golden row, and who answers."""
+    site = request.site
+    said = {
+        "ready": site.ready, "server": "anyport", "version": anyport.__version__, "pid": os.getpid(),
+        "models": [
+            {"name": m.name, "version": m.version, "digest": m.bundle.digest, "form": m.bundle.form}
+            for m in site.models
+        ],
+    }  # fmt: skip
+    return Reply(200 if site.ready else 503, msgspec.json.encode(said))
+
+
+async def metrics(request: Request) -> Reply:
+    """Counters for Prometheus."""
+    return Reply(200, request.site.metrics.text().encode(), b"text/plain; version=0.0.4; charset=utf-8")
+
+
+async def document(request: Request) -> Reply:
+    """The OpenAPI document."""
+    return Reply(200, openapi.document(request.site))
