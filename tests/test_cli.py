@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,36 @@ def test_a_worked_example_works(box: Sandbox, block: str) -> None:
         for argv in (["keygen", "keys"], ["sign", "penguins.anyport", "--key", "keys/anyport.key"]):
             signed = box.anyport(*argv)
             assert signed.returncode == 0, signed.stderr
-    done = box.run("bash", "-euo", "pipefail", "-c", block)
+    with asked_server(box, block) as text:
+        done = box.run("bash", "-euo", "pipefail", "-c", text)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
 
 
+SERVER = "http://localhost:8080"
+"""An example that asks here gets a server of the penguins."""
+
+
+@contextmanager
+def asked_server(box: Sandbox, block: str) -> Iterator[str]:
+    """The example as it can run: with a server where it asks one."""
+    if SERVER not in block:
+        yield block
+        return
+    with serving(box, ["anyport", "serve", "penguins.anyport", "--port", "8080"]) as url:
+        yield block.replace(SERVER, url)
+
+
 def serve(box: Sandbox, line: str) -> None:
     """Run a server's example until it has answered, then Ctrl-C."""
-    argv = shlex.split(line.replace("--port 8080", f"--port {free_port()}"))
+    with serving(box, shlex.split(line)):
+        return
+
+
+@contextmanager
+def serving(box: Sandbox, argv: list[str]) -> Iterator[str]:
+    """The URL of a server that is ready; at the end it gets a Ctrl-C and must end well."""
+    argv = [part.replace("8080", str(free_port())) for part in argv]
     with box.start(*argv) as server:
         try:
             assert server.stdout is not None
@@ -74,6 +98,7 @@ def serve(box: Sandbox, line: str) -> None:
             assert found, said + (server.stderr.read() if server.stderr else "")
             with urllib.request.urlopen(f"{found[0]}/readyz", timeout=10) as reply:
                 assert json.load(reply)["ready"] is True
+            yield found[0]
         finally:
             server.send_signal(signal.SIGINT)
             _, errors = server.communicate(timeout=30)
@@ -90,7 +115,8 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_a_python_example_works(box: Sandbox, block: str) -> None:
-    done = box.run("python", "-W", "error", "-c", block)
+    with asked_server(box, block) as text:
+        done = box.run("python", "-W", "error", "-c", text)
     assert done.returncode == 0, done.stderr
     assert "prediction" in done.stdout
 

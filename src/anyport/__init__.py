@@ -1,6 +1,6 @@
 """anyport: one trained model, packed once, running anywhere, and proven to answer the same there as in the notebook.
 
-The whole API: `pack`, `inspect`, `load`, `build`, `check`. Importing this module imports nothing else.
+The whole API: `pack`, `inspect`, `load`, `build`, `check`, `connect`. Importing this module imports nothing else.
 """
 
 from __future__ import annotations
@@ -12,19 +12,53 @@ if TYPE_CHECKING:
     from anyport.bundle import Bundle, Tolerance
     from anyport.bundle import read as inspect
     from anyport.conformance import check
+    from anyport.errors import (
+        AnyportError,
+        BadData,
+        Busy,
+        Mistake,
+        NotThere,
+        ServerError,
+        TooSlow,
+        Unauthorized,
+        Unreachable,
+    )
     from anyport.model import Model, load
     from anyport.packing import pack
+    from anyport.remote import AsyncRemoteModel, RemoteModel, connect, connect_async
     from anyport.targets import build
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "Model", "Tolerance", "__version__", "build", "check", "inspect", "load", "pack"]
+__all__ = [
+    "AnyportError", "AsyncRemoteModel", "BadData", "Bundle", "Busy", "Mistake", "Model", "NotThere", "RemoteModel",
+    "ServerError", "Tolerance", "TooSlow", "Unauthorized", "Unreachable", "__version__", "build", "check", "connect",
+    "connect_async", "inspect", "load", "pack",
+]  # fmt: skip
 
 WHERE = {
+    **{
+        name: ("anyport.errors", name)
+        for name in (
+            "AnyportError",
+            "BadData",
+            "Busy",
+            "Mistake",
+            "NotThere",
+            "ServerError",
+            "TooSlow",
+            "Unauthorized",
+            "Unreachable",
+        )
+    },
+    "AsyncRemoteModel": ("anyport.remote", "AsyncRemoteModel"),
     "Bundle": ("anyport.bundle", "Bundle"),
     "Model": ("anyport.model", "Model"),
+    "RemoteModel": ("anyport.remote", "RemoteModel"),
     "Tolerance": ("anyport.bundle", "Tolerance"),
     "build": ("anyport.targets", "build"),
     "check": ("anyport.conformance", "check"),
+    "connect": ("anyport.remote", "connect"),
+    "connect_async": ("anyport.remote", "connect_async"),
     "inspect": ("anyport.bundle", "read"),
     "load": ("anyport.model", "load"),
     "pack": ("anyport.packing", "pack"),

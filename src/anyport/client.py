@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -11,22 +13,32 @@ import msgspec
 
 from anyport import codec
 from anyport.batch import Batch, Column, Outcome, Refusal, concat, rows
-from anyport.errors import AnyportError, BadData, Mistake
+from anyport.errors import (
+    AnyportError,
+    BadData,
+    Busy,
+    Mistake,
+    NotThere,
+    ServerError,
+    TooSlow,
+    Unauthorized,
+    Unreachable,
+)
 from anyport.signature import Field, Signature
 
 SENT = 4 << 20
 """Bytes of one request at most; a longer batch travels as several."""
-
-
-class ServerError(AnyportError):
-    """The server could not be reached, or answered with something that is no answer."""
+PATIENCE = 30.0
+"""Seconds that are waited at most before a request is sent again, whatever the server asks for."""
 
 
 class HttpPredictor:
     """Answers rows by asking a server. One row travels as an object, several as a list of objects.
 
-    Thread-safe; connections are kept until `close`, or the end of a `with` block. A request is sent again only
-    where a kept connection turned out to be closed before any byte of an answer came (predictions change nothing).
+    Thread-safe; connections are kept until `close`, or the end of a `with` block. A request is sent again (at most
+    `retries` times) only where that is safe and of use: no connection could be made, a kept connection turned out
+    to be closed before any byte of an answer came, or the server said that it had not taken the request (429, 503).
+    A request that timed out or failed is not: the server may still be at it.
     """
 
     def __init__(
@@ -37,7 +49,10 @@ class HttpPredictor:
         path: str = "/predict",
         api_key: str | None = None,
         timeout: float = 60.0,
+        retries: int = 0,
         context: Any = None,
+        headers: Mapping[str, str] | None = None,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -47,10 +62,10 @@ class HttpPredictor:
         self.prefix = parts.path.rstrip("/")
         self.path = self.prefix + path
         self.timeout = timeout
+        self.retries = retries
         self.context = context
-        self.headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if api_key is not None:
-            self.headers["Authorization"] = f"Bearer {api_key}"
+        self.headers = said(api_key, headers)
+        self._sleep = sleep
         self._parts = parts
         # shared by all threads: a list's append and pop are atomic
         self._idle: list[http.client.HTTPConnection] = []
@@ -61,38 +76,41 @@ class HttpPredictor:
 
     def predict(self, inputs: Batch, /) -> Outcome:
         """One answer a row, in order. ServerError where the server fails or cannot be reached."""
-        outcomes = [self._ask(body, count) for body, count in bodies(inputs, self.signature)]
-        outputs = concat([outcome.outputs for outcome in outcomes])
-        refused: dict[int, tuple[Refusal, ...]] = {}
-        before = 0
-        for outcome in outcomes:
-            refused.update({before + row: said for row, said in outcome.refused.items()})
-            before += rows(outcome.outputs)
-        return Outcome(outputs, refused)
-
-    def _ask(self, body: bytes, count: int) -> Outcome:
-        status, reply = self.request("POST", f"{self.path}?partial=true", body)
-        value = self._json(status, reply)
-        if status != 200:
-            raise failure(status, value)
-        replies = value if isinstance(value, list) else [value]
-        if len(replies) != count or not all(isinstance(r, dict) for r in replies):
-            raise ServerError(f"{self.url} answered {len(replies)} rows to {count}")
-        return decode_answers(replies, self.signature)
-
-    def _json(self, status: int, reply: bytes) -> Any:
-        try:
-            return codec.parse(reply)
-        except Mistake as error:
-            raise ServerError(f"{self.url} answered {status} and no JSON: {reply[:80]!r}") from error
+        path = f"{self.path}?partial=true"
+        return joined(
+            [
+                outcome(self.url, *self.request("POST", path, body)[:2], count, self.signature)
+                for body, count in bodies(inputs, self.signature)
+            ]
+        )
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of another route."""
-        status, reply = self.request("GET", self.prefix + path, None)
-        return status, self._json(status, reply)
+        status, reply, _ = self.request("GET", self.prefix + path, None)
+        return status, parsed(self.url, status, reply)
 
-    def request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        """Status and body of one request."""
+    def request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, body and headers (lower case) of one request, sent again where that is safe.
+
+        Raises Unreachable, TooSlow; and Busy once `retries` are used up.
+        """
+        attempt = 0
+        while True:
+            try:
+                status, reply, headers = self._once(method, path, body)
+            except Unsent as error:
+                found: ServerError = Unreachable(f"{self.url} cannot be asked: {error.__cause__ or error}")
+            else:
+                # a server that is not ready says so with 503, and that is an answer to GET
+                if status not in (429, 503) or method != "POST":
+                    return status, reply, headers
+                found = busy(status, parsed(self.url, status, reply), headers)
+            if attempt >= self.retries:
+                raise found
+            self._sleep(wait(found, attempt))
+            attempt += 1
+
+    def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, Mapping[str, str]]:
         while self._idle:
             kept = self._idle.pop()
             try:
@@ -101,10 +119,11 @@ class HttpPredictor:
                 kept.close()  # the server closed an idle connection: ask again on another
         connection = self._connect()
         try:
-            return self._send(connection, method, path, body)
-        except (OSError, http.client.HTTPException) as error:
+            connection.connect()
+        except OSError as error:
             connection.close()
-            raise ServerError(f"{self.url} cannot be asked: {error or type(error).__name__}") from error
+            raise Unsent from error
+        return self._send(connection, method, path, body, fresh=True)
 
     def _connect(self) -> http.client.HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
@@ -113,11 +132,20 @@ class HttpPredictor:
         return http.client.HTTPConnection(host, port, timeout=self.timeout)
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
-    ) -> tuple[int, bytes]:
-        connection.request(method, path, body, self.headers)
-        response = connection.getresponse()
-        answer = response.status, response.read()
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, *, fresh: bool = False
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        try:
+            connection.request(method, path, body, self.headers)
+            response = connection.getresponse()
+            answer = response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
+        except TimeoutError as error:
+            connection.close()
+            raise TooSlow(f"{self.url} gave no answer in {self.timeout:g} seconds", fix="ask for fewer rows") from error
+        except (OSError, http.client.HTTPException) as error:
+            if not fresh and isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+                raise
+            connection.close()
+            raise Unreachable(f"{self.url} cannot be asked: {error or type(error).__name__}") from error
         if not response.will_close:
             self._idle.append(connection)
         return answer
@@ -134,17 +162,81 @@ class HttpPredictor:
         self.close()
 
 
-def failure(status: int, value: Any) -> AnyportError:
+class Unsent(Exception):
+    """No connection could be made, so the server has seen nothing; its cause is the reason."""
+
+
+def said(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers of every request."""
+    made = {"Content-Type": "application/json", "Accept": "application/json"}
+    if api_key is not None:
+        made["Authorization"] = f"Bearer {api_key}"
+    return {**made, **(headers or {})}
+
+
+def wait(error: ServerError, attempt: int) -> float:
+    """Seconds until a request is sent again: what the server asked for, or a growing time with some chance in it, so
+    that many clients do not come back at once."""
+    after = error.after if isinstance(error, Busy) else None
+    return min(0.1 * 2**attempt * random.uniform(1, 2) if after is None else after, PATIENCE)
+
+
+def parsed(url: str, status: int, reply: bytes) -> Any:
+    """The JSON of a reply. ServerError where it is none: a proxy may stand between."""
+    try:
+        return codec.parse(reply)
+    except Mistake as error:
+        raise ServerError(f"{url} answered {status} and no JSON: {reply[:80]!r}") from error
+
+
+def outcome(url: str, status: int, reply: bytes, count: int, signature: Signature) -> Outcome:
+    """The answers to `count` rows in one reply. Raises what `failure` makes of any status but 200."""
+    value = parsed(url, status, reply)
+    if status != 200:
+        raise failure(status, value)
+    replies = value if isinstance(value, list) else [value]
+    if len(replies) != count or not all(isinstance(r, dict) for r in replies):
+        raise ServerError(f"{url} answered {len(replies)} rows to {count}")
+    return decode_answers(replies, signature)
+
+
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """The answers to a batch that travelled in several pieces."""
+    refused: dict[int, tuple[Refusal, ...]] = {}
+    before = 0
+    for one in outcomes:
+        refused.update({before + row: why for row, why in one.refused.items()})
+        before += rows(one.outputs)
+    return Outcome(concat([one.outputs for one in outcomes]), refused)
+
+
+def busy(status: int, value: Any, headers: Mapping[str, str]) -> Busy:
+    """429 or 503 as an exception; only seconds are understood of Retry-After (RFC 9110, 10.2.3)."""
+    told = value if isinstance(value, dict) else {}
+    after = headers.get("retry-after", "")
+    what = f"the server answered {status}: {told.get('what', value)}"
+    return Busy(what, fix=told.get("fix", ""), after=float(after) if after.isdigit() else None)
+
+
+def failure(status: int, value: Any, headers: Mapping[str, str] | None = None) -> AnyportError:
     """A server's error reply as the exception that it stands for."""
-    said = value if isinstance(value, dict) else {}
-    what = f"the server answered {status}: {said.get('what', value)}"
-    if said.get("errors"):
-        first = said["errors"][0]
-        refusal = Refusal(first["column"], first["expected"], first["got"])
-        what += f" (row {first.get('row', 0)}, {refusal})"
+    told = value if isinstance(value, dict) else {}
+    fix = told.get("fix", "")
+    what = f"the server answered {status}: {told.get('what', value)}"
+    if told.get("id"):
+        what += f" (its log has the reason under {told['id']})"
+    problems = told.get("errors") or []
+    if problems:
+        first = problems[0]
+        what += f" (row {first.get('row', 0)}, {Refusal(first['column'], first['expected'], first['got'])})"
     if status == 422:
-        return BadData(what, fix=said.get("fix", ""))
-    return Mistake(what, fix=said.get("fix", "")) if 400 <= status < 500 else ServerError(what)
+        return BadData(what, fix=fix, problems=problems)
+    if status in (429, 503):
+        return busy(status, value, headers or {})
+    kinds: dict[int, type[AnyportError]] = {
+        401: Unauthorized, 403: Unauthorized, 404: NotThere, 408: TooSlow, 504: TooSlow,
+    }  # fmt: skip
+    return kinds.get(status, Mistake if 400 <= status < 500 else ServerError)(what, fix=fix)
 
 
 def bodies(batch: Batch, signature: Signature) -> Iterator[tuple[bytes, int]]:

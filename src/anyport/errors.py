@@ -4,16 +4,23 @@ AnyportError            exit 70   our bug
 ├── Mistake             exit 2    the caller's: bad file, bad data, bad option
 │   ├── BadData                   rows or columns that do not fit the signature
 │   ├── BadBundle                 a bundle that is damaged, hostile or too new
-│   └── Untrusted                 reading this needs the caller's consent
+│   ├── Untrusted                 reading this needs the caller's consent
+│   ├── Unauthorized              the server wants an API key, or another one
+│   └── NotThere                  the server has no such model or route
 ├── Missing             exit 3    a library, program or engine is not installed
 │   └── Offline                   a registry could not be reached
 ├── Impossible          exit 4    cannot be done for this model, with the reason
-└── ParityFailed        exit 5    the artefact answers differently from the original
+├── ParityFailed        exit 5    the artefact answers differently from the original
+└── ServerError         exit 70   a server failed, or answered with something that is no answer
+    ├── Unreachable     exit 3    no server answers there
+    ├── Busy            exit 3    the server takes no more just now
+    └── TooSlow         exit 3    no answer came in time
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -45,9 +52,16 @@ class Mistake(AnyportError):
 
 
 class BadData(Mistake):
-    """Rows or columns that do not fit the signature."""
+    """Rows or columns that do not fit the signature.
+
+    `problems`: every cell at fault where that is known, each with `row`, `column`, `expected` and `got`.
+    """
 
     status = 422
+
+    def __init__(self, what: str, *, fix: str = "", problems: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(what, fix=fix)
+        self.problems = tuple(problems)
 
 
 class BadBundle(Mistake):
@@ -56,6 +70,18 @@ class BadBundle(Mistake):
 
 class Untrusted(Mistake):
     """Reading this file can execute code, and the caller has not consented."""
+
+
+class Unauthorized(Mistake):
+    """The server wants an API key, or another one."""
+
+    status = 401
+
+
+class NotThere(Mistake):
+    """The server has no such model or route."""
+
+    status = 404
 
 
 class Missing(AnyportError):
@@ -82,12 +108,41 @@ class ParityFailed(AnyportError):
     exit_code = 5
 
 
+class ServerError(AnyportError):
+    """A server failed, or answered with something that is no answer."""
+
+
+class Unreachable(ServerError):
+    """No server answers there, or the connection broke before an answer was whole."""
+
+    exit_code = 3
+
+
+class Busy(ServerError):
+    """The server takes no more just now (429, 503). `after`: seconds to wait, where it said so."""
+
+    exit_code = 3
+    status = 503
+
+    def __init__(self, what: str, *, fix: str = "", after: float | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.after = after
+
+
+class TooSlow(ServerError):
+    """No answer came in time: ours ran out, or the server's (408, 504)."""
+
+    exit_code = 3
+    status = 504
+
+
 # module → the extra that brings it, where the two names differ
 EXTRAS = {
     "sklearn": "sklearn", "skl2onnx": "sklearn", "joblib": "sklearn", "pandas": "pandas", "polars": "polars",
     "pyarrow": "arrow", "onnx": "onnx", "xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost",
     "torch": "torch", "tensorflow": "tensorflow", "keras": "keras", "skops": "skops", "cloudpickle": "python",
     "mlflow": "mlflow", "uvicorn": "serve", "httptools": "serve", "cryptography": "sign", "uv": "python",
+    "httpx": "client",
 }  # fmt: skip
 
 

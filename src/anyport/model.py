@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyport.batch import Column, Outcome, rows
+from anyport.batch import Column, Outcome, Refusal, rows
 from anyport.bundle import Bundle, read
 from anyport.errors import BadData
 from anyport.predictor import GraphPredictor, Predictor, of
@@ -38,10 +38,18 @@ class Model:
         outcome = self.predictor.predict(batch)
         refused = {**outcome.refused, **wrong}
         if refused:
-            lines = [f"row {row}: {why}" for row, whys in sorted(refused.items()) for why in whys]
-            more = f"\n  … {len(lines) - 20} more" if len(lines) > 20 else ""
-            raise BadData(f"{len(refused)} of {rows(batch)} rows are refused\n  " + "\n  ".join(lines[:20]) + more)
+            raise refuse(refused, rows(batch))
         return shaped(outcome, data)
+
+
+def refuse(refused: Mapping[int, Sequence[Refusal]], count: int) -> BadData:
+    """The error that lists these of `count` rows; its `problems` has them all."""
+    from anyport import codec  # brings ingest.py, which good rows do without
+
+    lines = [f"row {row}: {why}" for row, whys in sorted(refused.items()) for why in whys]
+    more = f"\n  … {len(lines) - 20} more" if len(lines) > 20 else ""
+    what = f"{len(refused)} of {count} rows are refused\n  " + "\n  ".join(lines[:20]) + more
+    return BadData(what, problems=codec.problems(refused))
 
 
 def load(path: str | Path, *, trust: Trust | str | None = None, threads: int = 1) -> Model:
@@ -103,41 +111,79 @@ def one_row(bundle: Bundle, predictor: Predictor) -> Any:
 
 
 def shaped(outcome: Outcome, data: Any) -> Any:
-    """An outcome in the container that the data came in."""
+    """An outcome in the container that the data came in. Where rows were refused, their answers are missing and an
+    output `errors` says why (missing in all other rows)."""
+    columns = {name: column.plain() for name, column in outcome.outputs.items()}
+    if outcome.refused:
+        columns["errors"] = reasons(outcome, len(next(iter(columns.values()))))
     if isinstance(data, Mapping) and all(not hasattr(v, "__len__") or isinstance(v, str) for v in data.values()):
-        return {name: c.plain().values.tolist()[0] for name, c in outcome.outputs.items()}
+        return {name: listed(c)[0] for name, c in columns.items()}
     if isinstance(data, list) and data and isinstance(data[0], Mapping):
-        listed = {name: c.plain().values.tolist() for name, c in outcome.outputs.items()}
-        return [{name: values[i] for name, values in listed.items()} for i in range(len(data))]
+        lists = {name: listed(c) for name, c in columns.items()}
+        return [{name: values[i] for name, values in lists.items()} for i in range(len(data))]
     root = type(data).__module__.partition(".")[0]
     if root == "pandas":
         import pandas
 
-        return pandas.DataFrame(flattened(outcome), index=data.index)
+        return pandas.DataFrame(flattened(columns), index=data.index)
     if root == "polars":
         import polars
 
-        return polars.DataFrame({k: v.tolist() if v.dtype == object else v for k, v in flattened(outcome).items()})
+        return polars.DataFrame({k: v.tolist() if v.dtype == object else v for k, v in flattened(columns).items()})
     if root == "pyarrow":
         import pyarrow
 
         return pyarrow.table(
-            {k: pyarrow.array(v.tolist() if v.dtype == object else v) for k, v in flattened(outcome).items()}
+            {k: pyarrow.array(v.tolist() if v.dtype == object else v) for k, v in flattened(columns).items()}
         )
-    return {name: c.plain().values for name, c in outcome.outputs.items()}
+    return {name: blanked(c) for name, c in columns.items()}
 
 
-def flattened(outcome: Outcome) -> dict[str, Any]:
+def reasons(outcome: Outcome, count: int) -> Column:
+    """Why each of `count` rows was refused, in words; missing where it was not."""
+    import numpy as np
+
+    words = np.full(count, None, object)
+    for row, why in outcome.refused.items():
+        words[row] = "; ".join(map(str, why))
+    return Column(words, np.array([word is not None for word in words], bool))
+
+
+def listed(column: Column) -> list[Any]:
+    """A column's values, None where a row has none."""
+    values: list[Any] = column.values.tolist()
+    if column.valid is None:
+        return values
+    return [value if valid else None for value, valid in zip(values, column.valid.tolist(), strict=True)]
+
+
+def blanked(column: Column) -> Any:
+    """A column's values as one array: where rows have none, numbers become floats with NaN there, all else objects
+    with None."""
+    import numpy as np
+
+    values, valid = column.values, column.valid
+    if valid is None or valid.all():
+        return values
+    if values.dtype.kind in "iuf":
+        made: Any = values.astype(np.result_type(values.dtype, np.float32) if values.dtype.kind == "f" else np.float64)
+        made[~valid] = np.nan
+        return made
+    made = values.astype(object)
+    made[~valid] = None
+    return made
+
+
+def flattened(columns: Mapping[str, Column]) -> dict[str, Any]:
     """Outputs as one-dimensional columns: `probability` becomes `probability_0`, `probability_1`, …"""
-    columns: dict[str, Any] = {}
-    for name, column in outcome.outputs.items():
-        columns.update(flat(name, column))
-    return columns
+    made: dict[str, Any] = {}
+    for name, column in columns.items():
+        made.update(flat(name, blanked(column)))
+    return made
 
 
-def flat(name: str, column: Column) -> dict[str, Any]:
+def flat(name: str, values: Any) -> dict[str, Any]:
     """One output as one or more one-dimensional columns."""
-    values = column.plain().values
     if values.ndim == 1:
         return {name: values}
     wide = values.reshape(len(values), -1) if len(values) else values.reshape(0, int(values[:0].size or 1))
