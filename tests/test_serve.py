@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -306,6 +307,20 @@ def request(body: Any, path: str = "/predict", extra: str = "") -> bytes:
     kind = "Content-Type: application/json\r\n"
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{kind}Content-Length: {len(data)}\r\n{extra}\r\n"
     return head.encode() + data
+
+
+def test_what_came_before_garbage_is_answered_first(live: Up) -> None:
+    body = json.dumps(ROWS[0]).encode()
+    for path, status in (("/readyz", b"200"), ("/models/homes/signature", b"200"), ("/nowhere", b"404")):
+        with socket.create_connection(("127.0.0.1", live.port), timeout=10) as one:
+            one.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + b"\x16\x03\x01 garbage\r\n\r\n")
+            got = b"".join(iter(lambda: one.recv(65536), b""))
+        assert got.startswith(b"HTTP/1.1 " + status)
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as one:
+        head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        one.sendall(head + body + b"garbage\r\n\r\n")
+        got = b"".join(iter(lambda: one.recv(65536), b""))
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"200", b"400"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -228,6 +228,11 @@ class HotProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """A request that is no HTTP: answer what came before it, then say so and close."""
         self.settle()
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            # requests that came whole get their answers, in order, before the connection closes
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         self.write(400, plain(Problem(400, "BadRequest", msg)).body, keep=False)
 
     def shutdown(self) -> None:

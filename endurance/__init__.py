@@ -1,0 +1,1 @@
+"""Endurance: fuzzing, generated requests against the OpenAPI document, and soaks; long here, two minutes each in CI."""
