@@ -31,6 +31,13 @@ class Up:
         self, body: Any, path: str = "/predict", *, method: str = "POST", **headers: str
     ) -> tuple[int, dict[str, str], Any]:
         """Status, headers and JSON (or text) of one request on a connection of its own."""
+        status, found, text = self.raw(body, path, method=method, **headers)
+        return status, found, json.loads(text) if "json" in found.get("content-type", "") else text.decode()
+
+    def raw(
+        self, body: Any, path: str = "/predict", *, method: str = "POST", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and bytes. `body` is bytes, or what JSON can hold; `Content_Type` is a header's name."""
         import http.client
 
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -40,12 +47,13 @@ class Up:
         response = connection.getresponse()
         text = response.read()
         connection.close()
-        found = {k.lower(): v for k, v in response.getheaders()}
-        return response.status, found, json.loads(text) if "json" in found.get("content-type", "") else text.decode()
+        return response.status, {k.lower(): v for k, v in response.getheaders()}, text
 
 
 @contextmanager
-def up(*folders: Path, wait: bool = True, keys: keys.Keys | None = None, **options: Any) -> Iterator[Up]:
+def up(
+    *folders: Path, wait: bool = True, load: bool = True, keys: keys.Keys | None = None, **options: Any
+) -> Iterator[Up]:
     """A running server of these bundles."""
     read = [bundle.read(folder) for folder in folders]
     metrics = Metrics([(one.name, one.version) for one in read], 1)
@@ -53,11 +61,11 @@ def up(*folders: Path, wait: bool = True, keys: keys.Keys | None = None, **optio
     app = App(Site(models, metrics, Settings(**options), keys))
     ready = threading.Event()
 
-    def load() -> None:
-        for model in models:
+    def loading() -> None:
+        for model in models if load else ():
             model.load(trust=None, threads=1)
 
-    made = server.worker(app, load, ready.set)
+    made = server.worker(app, loading, ready.set)
     listening = server.bind("127.0.0.1", 0)
     thread = threading.Thread(target=lambda: made.run(sockets=[listening]))
     thread.start()
@@ -68,7 +76,7 @@ def up(*folders: Path, wait: bool = True, keys: keys.Keys | None = None, **optio
     finally:
         made.should_exit = True
         thread.join(20)
-        for model in models:
+        for model in {*models, *app.site.models}:
             model.close()
         assert not thread.is_alive()
 

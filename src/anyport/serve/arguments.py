@@ -18,9 +18,11 @@ from anyport.serve.settings import Settings
 PREFIX = "ANYPORT_"
 VENDORS = {
     "AIP_HTTP_PORT": "port", "AIP_PREDICT_ROUTE": "predict_route", "AIP_HEALTH_ROUTE": "health_route",
-    "SAGEMAKER_BIND_TO_PORT": "port", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "max_body",
+    "SAGEMAKER_BIND_TO_PORT": "port",
 }  # fmt: skip
 """What Vertex AI and SageMaker tell their containers → the setting; everything of ours comes before it."""
+PAYLOAD = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
+"""Of a batch transform's container."""
 UNLIMITED = 1 << 40
 """Bytes of a body where SageMaker says 0: no limit."""
 
@@ -58,13 +60,20 @@ def settings(given: Namespace, environ: Mapping[str, str] = os.environ) -> Setti
 
 def vendors(environ: Mapping[str, str]) -> dict[str, Any]:
     """What the cloud says that runs this container. It asks from outside, so all addresses are listened on."""
-    said: dict[str, Any] = {name: environ[variable] for variable, name in VENDORS.items() if environ.get(variable)}
+    said: dict[str, Any] = {}
+    for variable, name in VENDORS.items():
+        if text := environ.get(variable):
+            try:
+                said[name] = getattr(checked({name: text}), name)
+            except Mistake as error:
+                raise Mistake(f"{variable}: {error.what}", fix="mend the variable") from error
     if "port" in said:
         said["host"] = "0.0.0.0"
-    if "max_body" in said:
-        if not said["max_body"].isascii() or not said["max_body"].isdigit():
-            raise Mistake(f"SAGEMAKER_MAX_PAYLOAD_IN_MB={said['max_body']} is no number of megabytes", fix="mend it")
-        said["max_body"] = (int(said["max_body"]) << 20) or UNLIMITED
+    megabytes = environ.get(PAYLOAD)
+    if megabytes:
+        if not megabytes.isascii() or not megabytes.isdigit() or len(megabytes) > 6:
+            raise Mistake(f"{PAYLOAD}={megabytes} is no number of megabytes", fix="mend the variable")
+        said["max_body"] = (int(megabytes) << 20) or UNLIMITED
     return said
 
 

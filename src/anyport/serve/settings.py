@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-ROUTE = r"^/[^{}?#\s]*$"
+Place = Annotated[str, Meta(pattern=r"^/[^{}?#\s]*$")]
 """A path that a route may have."""
 
 
@@ -30,8 +30,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["sagemaker"] | None, Meta(description="/models becomes SageMaker's multi-model API")
     ] = None
     predict_route: Annotated[
-        str | None, Meta(pattern=ROUTE, description="one more path that answers as Vertex AI's containers do")
+        Place | None, Meta(description="one more path that answers as Vertex AI's containers do")
     ] = None
-    health_route: Annotated[str | None, Meta(pattern=ROUTE, description="one more path for probes, as Vertex AI's")] = (
-        None
-    )
+    health_route: Annotated[Place | None, Meta(description="one more path for probes, as Vertex AI has it")] = None
