@@ -21,6 +21,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import served
+from up import Up, same, up
 
 from anyport import bundle, client, predictor, pyform
 from anyport.batch import Batch, Outcome, concat, rows
@@ -28,10 +29,6 @@ from anyport.errors import BadData, Mistake
 from anyport.ingest import to_batch
 from anyport.serve import hot, keys, server
 from anyport.serve.app import App
-from anyport.serve.metrics import Metrics
-from anyport.serve.model import Served
-from anyport.serve.settings import Settings
-from anyport.serve.site import Site
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 MODEL = served.fitted()
@@ -44,72 +41,10 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return served.bundle(tmp_path_factory.mktemp("serve") / "homes", MODEL)
 
 
-class Up:
-    """A server in a thread of this process."""
-
-    def __init__(self, app: App, worker: server.Worker, port: int) -> None:
-        self.app = app
-        self.worker = worker
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-
-    def ask(
-        self, body: Any, path: str = "/predict", *, method: str = "POST", **headers: str
-    ) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON (or text) of one request on a connection of its own."""
-        import http.client
-
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
-        connection.request(method, path, data if method == "POST" else None, given)
-        response = connection.getresponse()
-        text = response.read()
-        connection.close()
-        found = {k.lower(): v for k, v in response.getheaders()}
-        return response.status, found, json.loads(text) if "json" in found.get("content-type", "") else text.decode()
-
-
-@contextmanager
-def up(*folders: Path, wait: bool = True, keys: keys.Keys | None = None, **options: Any) -> Iterator[Up]:
-    """A running server of these bundles."""
-    read = [bundle.read(folder) for folder in folders]
-    metrics = Metrics([(one.name, one.version) for one in read], 1)
-    models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
-    app = App(Site(models, metrics, Settings(**options), keys))
-    ready = threading.Event()
-
-    def load() -> None:
-        for model in models:
-            model.load(trust=None, threads=1)
-
-    made = server.worker(app, load, ready.set)
-    listening = server.bind("127.0.0.1", 0)
-    thread = threading.Thread(target=lambda: made.run(sockets=[listening]))
-    thread.start()
-    try:
-        if wait:
-            assert ready.wait(20)
-        yield Up(app, made, listening.getsockname()[1])
-    finally:
-        made.should_exit = True
-        thread.join(20)
-        for model in models:
-            model.close()
-        assert not thread.is_alive()
-
-
 @pytest.fixture(scope="module")
 def live(homes: Path) -> Iterator[Up]:
     with up(homes) as running:
         yield running
-
-
-def same(got: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Whether an answer is the original's, within float noise."""
-    return got["prediction"] == expected["prediction"] and all(
-        abs(got["probability"][label] - p) < 1e-9 for label, p in expected["probability"].items()
-    )
 
 
 def test_a_row_is_answered_as_the_original_does(live: Up) -> None:
@@ -178,7 +113,7 @@ def test_partial_answers_the_good_rows_and_says_what_is_wrong_with_the_others(li
         (404, {"body": {}, "path": "/models/other/predict"}),
         (405, {"body": None, "method": "GET"}),
         (405, {"body": {}, "path": "/livez"}),
-        (415, {"body": b"{}", "Content_Type": "text/csv"}),
+        (415, {"body": b"{}", "Content_Type": "text/html"}),
         (415, {"body": b"{}", "Content_Type": "application/json; charset=latin-1"}),
         (415, {"body": b"{}", "Content_Encoding": "gzip"}),
         (422, {"body": b"3"}),

@@ -83,7 +83,11 @@ def where(message: str, body: bytes) -> str:
 
 def decode(body: bytes, signature: Signature) -> Body:
     """The rows of a request body. Mistake where it is no JSON, BadData where it is no rows at all."""
-    value = parse(body)
+    return read(parse(body), signature)
+
+
+def read(value: Any, signature: Signature) -> Body:
+    """The rows in a JSON value. BadData where it is no rows at all."""
     form: Form = "records" if isinstance(value, list) else "row"
     if isinstance(value, list):
         batch, wrong = records(value, signature)
@@ -97,6 +101,12 @@ def decode(body: bytes, signature: Signature) -> Body:
             f"expected a row, a list of rows or columns, got {shown(value)}",
             fix='send {"column": value, …} with one key a column',
         )
+    return judged(form, batch, wrong, signature)
+
+
+def judged(form: Form, batch: dict[str, Column], wrong: Wrong, signature: Signature) -> Body:
+    """A Body of rows whose cells were read; `wrong` (changed here) holds those that are not of their field's type, and
+    gets those that the model does not answer."""
     for row, said in refusals(batch, signature).items():
         told = wrong.setdefault(row, [])
         seen = {refusal.column for refusal in told}
@@ -287,25 +297,37 @@ def finite(value: Any) -> Any:
 
 def answer(outcome: Outcome, form: Form, signature: Signature) -> bytes:
     """The reply to a body of `form`; refused rows are null and carry `errors` (what `?partial=true` asks for)."""
-    listed: dict[str, list[Any]] = {}
+    if form == "columns":
+        body: dict[str, Any] = {"columns": outputs(outcome, signature, keyed=False)}
+        if outcome.refused:
+            body["errors"] = problems(outcome.refused)
+        return _encode(body)
+    made = objects(outcome, signature)
+    return _encode(made if form == "records" else made[0])
+
+
+def outputs(outcome: Outcome, signature: Signature, *, keyed: bool) -> dict[str, list[Any]]:
+    """Every output as JSON-ready values, one a row, null where the row was refused; with `keyed`, one number a label
+    is an object."""
+    found: dict[str, list[Any]] = {}
     for field in signature.outputs:
         values = cells(outcome.outputs[field.name], field)
         if outcome.refused:
             values = [None if row in outcome.refused else value for row, value in enumerate(values)]
         named = keys(field)
-        if named is not None and form != "columns":
+        if named is not None and keyed:
             values = [None if value is None else dict(zip(named, value, strict=True)) for value in values]
-        listed[field.name] = values
-    if form == "columns":
-        body: dict[str, Any] = {"columns": listed}
-        if outcome.refused:
-            body["errors"] = problems(outcome.refused)
-        return _encode(body)
-    names = list(listed)
-    made = [dict(zip(names, row, strict=True)) for row in zip(*listed.values(), strict=True)]
+        found[field.name] = values
+    return found
+
+
+def objects(outcome: Outcome, signature: Signature) -> list[dict[str, Any]]:
+    """One JSON-ready answer a row; refused ones carry `errors`."""
+    found = outputs(outcome, signature, keyed=True)
+    made = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
     for number, said in outcome.refused.items():
         made[number]["errors"] = [problem(None, refusal) for refusal in said]
-    return _encode(made if form == "records" else made[0])
+    return made
 
 
 def problems(refused: Mapping[int, Sequence[Refusal]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from anyport.cli import common_trust
 def arguments(sub: ArgumentParser) -> None:
     from anyport.serve.arguments import add
 
-    sub.add_argument("bundles", nargs="+", metavar="BUNDLE")
+    sub.add_argument("bundles", nargs="*", metavar="BUNDLE")
     add(sub)
     common_trust(sub)
 

@@ -37,7 +37,10 @@ def run(
 
     settings = settings or Settings()
     workers = settings.workers
-    if not bundles:
+    if settings.contract == "sagemaker" and workers > 1:
+        what = "with --contract sagemaker models are loaded by requests, which one worker alone would hear of"
+        raise Mistake(what, fix="--workers 1, and --threads for large models")
+    if not bundles and settings.contract != "sagemaker":
         raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     read = [bundle.read(holding(Path(path))) for path in bundles]

@@ -14,7 +14,7 @@ from anyport.serve import arguments, run
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; the exit code is the error's."""
     parser = argparse.ArgumentParser("anyport.serve", description="Serve bundles over HTTP.")
-    parser.add_argument("bundles", nargs="+", type=Path)
+    parser.add_argument("bundles", nargs="*", type=Path)
     arguments.add(parser)
     parser.add_argument("--trust", help="who may be unpickled: see the trust chapter of the documentation")
     parser.add_argument("--json", action="store_true", help="say where it listens as JSON")

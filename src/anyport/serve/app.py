@@ -20,7 +20,7 @@ class App:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.router = Router([*contracts.routes()])
+        self.router = Router([*contracts.routes(site.settings)])
         self.ticks: dict[bytes, Tick] = {}
         """protocol.py's: the raw paths that have a short cut, and where it leads."""
         self.head: tuple[object, bytes] = (None, b"")

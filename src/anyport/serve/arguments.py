@@ -16,6 +16,15 @@ from anyport.errors import Mistake
 from anyport.serve.settings import Settings
 
 PREFIX = "ANYPORT_"
+VENDORS = {
+    "AIP_HTTP_PORT": "port", "AIP_PREDICT_ROUTE": "predict_route", "AIP_HEALTH_ROUTE": "health_route",
+    "SAGEMAKER_BIND_TO_PORT": "port",
+}  # fmt: skip
+"""What Vertex AI and SageMaker tell their containers → the setting; everything of ours comes before it."""
+PAYLOAD = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
+"""Of a batch transform's container."""
+UNLIMITED = 1 << 40
+"""Bytes of a body where SageMaker says 0: no limit."""
 
 
 def add(parser: ArgumentParser) -> None:
@@ -36,8 +45,9 @@ def add(parser: ArgumentParser) -> None:
 
 
 def settings(given: Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings: options, then the file, then variables, then defaults. Mistake naming the one that is wrong."""
-    said: dict[str, Any] = {}
+    """The settings: options, then the file, then our variables, then vendors', then defaults. Mistake naming the one
+    that is wrong."""
+    said = vendors(environ)
     for field in fields():
         text = environ.get(PREFIX + field.name.upper())
         if text is not None:
@@ -46,6 +56,25 @@ def settings(given: Namespace, environ: Mapping[str, str] = os.environ) -> Setti
     said |= from_file(given.config) if given.config else {}
     said |= {f.name: value for f in fields() if (value := getattr(given, f.name, None)) is not None}
     return checked(said)
+
+
+def vendors(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the cloud says that runs this container. It asks from outside, so all addresses are listened on."""
+    said: dict[str, Any] = {}
+    for variable, name in VENDORS.items():
+        if text := environ.get(variable):
+            try:
+                said[name] = getattr(checked({name: text}), name)
+            except Mistake as error:
+                raise Mistake(f"{variable}: {error.what}", fix="mend the variable") from error
+    if "port" in said:
+        said["host"] = "0.0.0.0"
+    megabytes = environ.get(PAYLOAD)
+    if megabytes:
+        if not megabytes.isascii() or not megabytes.isdigit() or len(megabytes) > 6:
+            raise Mistake(f"{PAYLOAD}={megabytes} is no number of megabytes", fix="mend the variable")
+        said["max_body"] = (int(megabytes) << 20) or UNLIMITED
+    return said
 
 
 def checked(said: Mapping[str, Any]) -> Settings:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import msgspec
 
 import anyport
 from anyport import codec
+from anyport.serve import contracts, formats
 from anyport.signature import Field, Signature
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def document(site: Site) -> bytes:
     for path, (title, kind) in PAGES.items():
         schema = {"type": "object"} if kind == "application/json" else {"type": "string"}
         paths[path] = {"get": {"summary": title, "responses": {"200": response(title, schema, kind)}}}
+    for path, method, said in operations(site):
+        paths.setdefault(path, {})[method] = said
     paths["/readyz"]["get"]["responses"]["503"] = response("A model is still being loaded.", {"type": "object"})
     return msgspec.json.encode(
         {
@@ -40,6 +43,50 @@ def document(site: Site) -> bytes:
             },
         }
     )
+
+
+def operations(site: Site) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of every contract's routes that say what they do, once for each model that their
+    path can name."""
+    for route in contracts.routes(site.settings):
+        if route.says is None:
+            continue
+        named, versioned = "{name}" in route.path, "{version}" in route.path
+        seen: set[str] = set()
+        for model in site.models if named else site.models[:1]:
+            path = route.path.replace("{name}", quote(model.name, safe=""))
+            path = path.replace("{version}", quote(model.version, safe="")) if versioned else path
+            if path not in seen:
+                seen.add(path)
+                yield path, route.method.lower(), route.says(model)
+
+
+def operation(
+    summary: str, asked: Mapping[str, Any], said: Mapping[str, Any], error: dict[str, Any], statuses: Sequence[str]
+) -> dict[str, Any]:
+    """An operation object: schemas of the body and of the answer by media type, and of errors."""
+    answers = {kind: {"schema": schema} if schema else {} for kind, schema in said.items()}
+    return {
+        "summary": summary,
+        "requestBody": {
+            "required": True, "content": {kind: {"schema": schema} if schema else {} for kind, schema in asked.items()},
+        },
+        "responses": {
+            "200": {"description": "The answers.", "content": answers},
+            **{status: response(STATUSES[status], error) for status in statuses},
+        },
+        "security": [{}, {"key": []}],
+    }  # fmt: skip
+
+
+def ref(model: Served, part: Literal["Row", "Answer"]) -> dict[str, Any]:
+    """A reference to one of a model's schemas."""
+    return {"$ref": f"#/components/schemas/{key(model)}.{part}"}
+
+
+def only(name: str, schema: Mapping[str, Any], **more: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an object with one required key, and others that may be there."""
+    return {"type": "object", "required": [name], "properties": {name: schema, **more}}
 
 
 def routes(models: Sequence[Served]) -> dict[str, Served]:
@@ -78,8 +125,9 @@ ERROR = {
     },
 }  # fmt: skip
 STATUSES = {
-    "400": "The body is not JSON, or a query parameter is wrong.", "401": "No valid API key.",
-    "413": "The body is too large.", "415": "The body is not declared as JSON.",
+    "400": "The body is not in its format, or a query parameter is wrong.", "401": "No valid API key.",
+    "406": "The answer cannot be written as Accept asks.", "413": "The body is too large.",
+    "415": "The body is of a format that is not read.",
     "422": "Rows do not fit the model: every one of them, and no answers.",
     "500": "The model failed.", "503": "The model is still being loaded.",
 }  # fmt: skip
@@ -98,7 +146,7 @@ def response(description: str, schema: Any, kind: str = "application/json") -> d
 
 def predict(path: str, model: Served) -> dict[str, Any]:
     """The path item of one predict route."""
-    one, said = ({"$ref": f"#/components/schemas/{key(model)}.{part}"} for part in ("Row", "Answer"))
+    one, said = ref(model, "Row"), ref(model, "Answer")
     inputs = {field.name: {"type": "array", "items": cell(field)} for field in model.signature.inputs}
     outputs = {field.name: {"type": "array", "items": value(field, keyed=False)} for field in model.signature.outputs}
     error = {"$ref": "#/components/schemas/Error"}
@@ -122,14 +170,19 @@ def predict(path: str, model: Served) -> dict[str, Any]:
                     "description": "Answer the good rows; the others are null and carry `errors`.",
                 }
             ],
-            "requestBody": {"required": True, "content": {"application/json": body}},
+            "requestBody": {"required": True, "content": others({"application/json": body})},
             "responses": {
-                "200": response("The answers.", answers),
+                "200": {"description": "The answers.", "content": others({"application/json": {"schema": answers}})},
                 **{status: response(text, error) for status, text in STATUSES.items()},
             },
             "security": [{}, {"key": []}],
         }
     }  # fmt: skip
+
+
+def others(content: dict[str, Any]) -> dict[str, Any]:
+    """What there is of JSON, and the other formats, which OpenAPI cannot describe."""
+    return content | {kind: {} for kind in formats.contents({}) if kind not in content}
 
 
 def columns(properties: dict[str, Any], *, errors: bool = False) -> dict[str, Any]:

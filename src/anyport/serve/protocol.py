@@ -30,6 +30,8 @@ JSON = frozenset(
     for rest in (b"", *(s + b"charset=" + c for s in (b";", b"; ") for c in (b"utf-8", b"UTF-8")))
 )
 """Content types that need no closer look."""
+ANSWERS = frozenset((b"*/*", b"application/json", b"application/json, */*", b"application/json, text/plain, */*"))
+"""Accept headers that JSON satisfies, and that need no closer look."""
 DRAINED = 32 << 20
 """Bytes of a request that are still read after it was answered (413)."""
 
@@ -44,7 +46,8 @@ def protocol(app: App) -> type[HttpToolsProtocol]:
 
 
 def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
-    """Open the hot path of every model that has one, on all connections of this loop."""
+    """Open the hot path of every model that has one, on all connections of this loop, and no other."""
+    app.ticks.clear()
     ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.site.models if model.hot is not None}
     for path, model in openapi.routes(app.site.models).items():
         if id(model) in ticks:
@@ -169,7 +172,7 @@ class HotProtocol(HttpToolsProtocol):
             if name == b"content-type":
                 if value not in JSON:
                     return False
-            elif name == b"content-encoding":
+            elif name == b"content-encoding" or (name == b"accept" and value not in ANSWERS):
                 return False
         return self.host.site.keys is None or self.host.site.keys.allow(self.headers)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from types import FrameType
 
@@ -49,7 +50,8 @@ class Worker(Server):
             self.broken = error
             self.should_exit = True
             return
-        short_cut(self.app, loop)
+        self.app.site.changed = partial(short_cut, self.app, loop)
+        self.app.site.changed()
         self.ready()
 
     async def on_tick(self, counter: int) -> bool:

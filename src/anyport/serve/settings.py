@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+Place = Annotated[str, Meta(pattern=r"^/[^{}?#\s]*$")]
+"""A path that a route may have."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,3 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Path | None, Meta(description="one key a line; requests then need X-API-Key or Authorization: Bearer")
     ] = None
     max_body: Annotated[int, Meta(ge=1, description="bytes; larger bodies are answered 413")] = 16 << 20
+    contract: Annotated[
+        Literal["sagemaker"] | None, Meta(description="/models becomes SageMaker's multi-model API")
+    ] = None
+    predict_route: Annotated[
+        Place | None, Meta(description="one more path that answers as Vertex AI's containers do")
+    ] = None
+    health_route: Annotated[Place | None, Meta(description="one more path for probes, as Vertex AI has it")] = None

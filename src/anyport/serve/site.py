@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from anyport import bundle
+from anyport.serve import holding
 from anyport.serve.keys import Keys
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
@@ -21,6 +24,33 @@ class Site:
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.arriving: set[str] = set()
+        """Names of the models that are being loaded by request."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when `models` is another."""
+
+    def replace(self, models: Sequence[Served]) -> None:
+        """Serve these models from now on."""
+        self.models = tuple(models)
+        self.changed()
+
+    def loaded(self, name: str, folder: Path) -> Served:
+        """The model in a folder, ready to answer under a name of the caller's; in the calling thread. Its counters are
+        its own: the shared ones were made for the models of the start."""
+        read = bundle.read(holding(folder))
+        made = Served(read, Metrics([(name, read.version)], 1).slot(0, 0))
+        made.name = name
+        try:
+            trust = None
+            if read.form == "python":
+                from anyport.trust import held
+
+                trust = held()
+            made.load(trust=trust, threads=self.settings.threads)
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     def pick(
         self, name: str | None = None, version: str | None = None, headers: Mapping[bytes, bytes] | None = None

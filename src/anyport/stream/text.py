@@ -26,7 +26,7 @@ CELL = re.compile(r'"((?:[^"]|"")*)"(?!")')
 
 def csv(opened: Opened, wanted: Sequence[str]) -> Source:
     """A CSV file. Its delimiter is the one that makes most of the `wanted` columns of its first line."""
-    first = _first_record(opened.file)
+    first = first_record(opened.file)
     marks = "\t" if opened.format == "tsv" else ",;\t|"
     splits = {mark: cells(first.rstrip("\r\n"), mark) or [] for mark in marks}
     mark = max(splits, key=lambda m: len({str(c) for c in splits[m]} & set(wanted)))
@@ -36,7 +36,7 @@ def csv(opened: Opened, wanted: Sequence[str]) -> Source:
     return _through_arrow(opened, columns, mark)
 
 
-def _first_record(file: IO[bytes]) -> str:
+def first_record(file: IO[bytes]) -> str:
     """The header, which may hold line ends inside quotes."""
     raw = b""
     while True:

@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from anyport.serve.request import Route
+from anyport.serve.settings import Settings
 
 
 def modules() -> tuple[ModuleType, ...]:
     """Every contract, in the order in which their patterns are tried."""
     # imported by name, and here, so that artefacts carry them all (kit/runtime.py reads imports)
-    from anyport.serve.contracts import plain
+    from anyport.serve.contracts import azure, mlflow, plain, sagemaker, tensorflow, vertex
 
-    return (plain,)
+    return (plain, sagemaker, mlflow, vertex, azure, tensorflow)
 
 
-def routes() -> Iterator[Route]:
-    """Routes of every contract."""
+def routes(settings: Settings) -> Iterator[Route]:
+    """Routes of every contract. One that the settings name takes the place of any other at its path."""
+    from anyport.serve.contracts import multimodel, vertex
+
+    asked = [*vertex.named(settings), *(multimodel.routes() if settings.contract == "sagemaker" else ())]
+    yield from asked
+    taken = {(route.method, route.path) for route in asked}
     for module in modules():
-        yield from module.routes()
+        yield from (route for route in module.routes() if (route.method, route.path) not in taken)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 import anyport
-from anyport.serve import openapi
-from anyport.serve.reply import TEXT, Problem, Reply
+from anyport.serve import formats, openapi
+from anyport.serve.reply import TEXT, Reply
 from anyport.serve.request import Request, Route
-from anyport.serve.wire import Json, Wire
 
 
 def routes() -> Iterator[Route]:
@@ -28,24 +27,9 @@ def routes() -> Iterator[Route]:
 
 
 async def predict(request: Request) -> Reply:
-    """The answers, in the form of the question."""
+    """The answers, in the format and form of the question."""
     model = request.site.pick(request.params.get("name"), request.params.get("version"), request.headers)
-    return await request.answer(model, wire(request), partial=request.flag("partial"))
-
-
-WIRES: dict[bytes, Callable[[], Wire]] = {b"application/json": Json, b"": Json}
-"""Content type → what reads and writes it."""
-
-
-def wire(request: Request) -> Wire:
-    """The wire of the request's content type. Problem 415 for one that we do not read."""
-    kind = request.kind
-    made = WIRES.get(b"application/json" if kind.startswith(b"application/") and kind.endswith(b"+json") else kind)
-    charset = request.headers.get(b"content-type", b"").partition(b";")[2].strip().lower().replace(b'"', b"")
-    if made is None or (charset.startswith(b"charset=") and charset != b"charset=utf-8"):
-        said = request.headers[b"content-type"].decode("latin-1")
-        raise Problem(415, "NotTaken", f"{said} is not taken here", "send Content-Type: application/json in UTF-8")
-    return made()
+    return await request.answer(model, formats.negotiated(request), partial=request.flag("partial"))
 
 
 async def signature(request: Request) -> Reply:
