@@ -15,9 +15,9 @@ from anyport.serve.request import Route
 def modules() -> tuple[ModuleType, ...]:
     """Every contract, in the order in which their patterns are tried."""
     # imported by name, and here, so that artefacts carry them all (kit/runtime.py reads imports)
-    from anyport.serve.contracts import plain
+    from anyport.serve.contracts import oip, plain
 
-    return (plain,)
+    return (plain, oip)
 
 
 def routes() -> Iterator[Route]:
