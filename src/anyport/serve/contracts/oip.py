@@ -135,13 +135,17 @@ async def index(request: Request) -> Reply:
     asked = codec.parse(body) if body.strip() else {}
     if not isinstance(asked, dict):
         raise Problem(400, "BadBody", "the body of an index request is an object", 'send {} or {"ready": true}')
-    states = [(model, model.predictor is not None) for model in request.site.models]
-    listed = [
+    return Reply(200, msgspec.json.encode(states(request.site, only_ready=bool(asked.get("ready")))))
+
+
+def states(site: Site, *, only_ready: bool) -> list[dict[str, str]]:
+    """Name, version and state of every model."""
+    found = [(model, model.predictor is not None) for model in site.models]
+    return [
         {"name": model.name, "version": model.version, "state": "READY" if up else "LOADING", "reason": ""}
-        for model, up in states
-        if up or not asked.get("ready")
+        for model, up in found
+        if up or not only_ready
     ]
-    return Reply(200, msgspec.json.encode(listed))
 
 
 async def infer(request: Request) -> Reply:
