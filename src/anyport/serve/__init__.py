@@ -27,7 +27,7 @@ def run(
     need("uvicorn")
     need("httptools")
     from anyport import bundle
-    from anyport.serve import keys, rpc
+    from anyport.serve import keys
     from anyport.serve.app import App
     from anyport.serve.metrics import Metrics
     from anyport.serve.model import Served
@@ -46,7 +46,12 @@ def run(
     for twice in {name for name in named if named.count(name) > 1}:
         raise Mistake(f"{twice[0]} version {twice[1]} is given twice", fix="pack one of them with another --version")
     closing = ExitStack()
-    settings = closing.enter_context(rpc.reserved(settings))
+    calls = ""
+    if settings.grpc_port is not None:
+        from anyport.serve import rpc
+
+        settings = closing.enter_context(rpc.reserved(settings))
+        calls = rpc.address(settings)
     metrics = Metrics(named, workers)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
     app = App(Site(models, metrics, settings, keys.read(settings.api_key_file) if settings.api_key_file else None))
@@ -67,7 +72,6 @@ def run(
     where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
 
     def ready() -> None:
-        calls = rpc.address(settings.host, settings.grpc_port) if settings.grpc_port is not None else ""
         announce(where, [f"{name} {version}" for name, version in named], json=json, grpc=calls)
 
     def one(number: int, say: Callable[[], None]) -> None:

@@ -16,7 +16,6 @@ from uvicorn import Config, Server
 
 import anyport
 from anyport.errors import Mistake
-from anyport.serve import rpc
 from anyport.serve.app import App
 from anyport.serve.protocol import HotProtocol, protocol, short_cut
 
@@ -43,6 +42,8 @@ class Worker(Server):
         """Listen, then load: probes are answered meanwhile."""
         await super().startup(sockets=sockets)
         if self.app.site.settings.grpc_port is not None:
+            from anyport.serve import rpc
+
             self.grpc = await rpc.start(self.app.site)
         self.loading = asyncio.create_task(self.loaded())
 

@@ -56,9 +56,10 @@ def reserved(settings: Settings) -> Iterator[Settings]:
         yield msgspec.structs.replace(settings, grpc_port=port)
 
 
-def address(host: str, port: int) -> str:
+def address(settings: Settings) -> str:
     """HOST:PORT as gRPC and people write it."""
-    return f"{f'[{host}]' if ':' in host else host}:{port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.grpc_port}"
 
 
 async def start(site: Site) -> Any:
@@ -67,7 +68,6 @@ async def start(site: Site) -> Any:
     import grpc.aio
 
     settings = site.settings
-    assert settings.grpc_port is not None, "started without a port"
     app = App(site, service.routes())
     served = grpc.aio.server(
         options=[
@@ -76,7 +76,7 @@ async def start(site: Site) -> Any:
         ]
     )  # fmt: skip
     served.add_generic_rpc_handlers(handlers(app))
-    served.add_insecure_port(address(settings.host, settings.grpc_port))
+    served.add_insecure_port(address(settings))
     await served.start()
     return served
 

@@ -69,7 +69,7 @@ TABLE = {
 }
 """Message → its fields. A type with a dot is nested in the message; `choice`: of the oneof parameter_choice;
 `map`: from string to InferParameter."""
-FIELD = re.compile(r"(?:(repeated|choice) )?([.\w]+) (\w+)=(\d+)|(map) (\w+)=(\d+)")
+FIELD = re.compile(r"(?:(repeated|choice) )?([.\w]+) (\w+)=(\d+)")
 
 
 @cache
@@ -97,20 +97,21 @@ def add(message: DescriptorProto, owner: str, text: str) -> None:
 
     found = FIELD.fullmatch(text)
     assert found is not None, f"{owner}: {text}"
-    if found[5]:
+    label, kind, name, number = found.groups()
+    if kind == "map":  # protobuf's own spelling of one
         entry = message.nested_type.add(name="ParametersEntry")
         entry.options.map_entry = True
         add(entry, owner, "string key=1")
         add(entry, owner, "InferParameter value=2")
-        add(message, owner, f"repeated .ParametersEntry {found[6]}={found[7]}")
+        add(message, owner, f"repeated .ParametersEntry {name}={number}")
         return
-    kind = getattr(Proto, f"TYPE_{found[2].upper()}", Proto.TYPE_MESSAGE)
-    label = Proto.LABEL_REPEATED if found[1] == "repeated" else Proto.LABEL_OPTIONAL
-    field = message.field.add(name=found[3], number=int(found[4]), type=kind, label=label)
-    if kind == Proto.TYPE_MESSAGE:
-        nested = found[2].startswith(".")
-        field.type_name = f".{PACKAGE}.{owner}{found[2]}" if nested else f".{PACKAGE}.{found[2]}"
-    if found[1] == "choice":
+    field = message.field.add(
+        name=name, number=int(number), type=getattr(Proto, f"TYPE_{kind.upper()}", Proto.TYPE_MESSAGE),
+        label=Proto.LABEL_REPEATED if label == "repeated" else Proto.LABEL_OPTIONAL,
+    )  # fmt: skip
+    if field.type == Proto.TYPE_MESSAGE:
+        field.type_name = f".{PACKAGE}.{owner}{kind}" if kind.startswith(".") else f".{PACKAGE}.{kind}"
+    if label == "choice":
         if not message.oneof_decl:
             message.oneof_decl.add(name="parameter_choice")
         field.oneof_index = 0
