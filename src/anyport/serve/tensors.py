@@ -145,8 +145,9 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes | memor
 
     count = counted(name, datatype, shape)
     if datatype == "BYTES":
+        found = texts(name, count, data)  # before anything of that size is made
         values = np.empty(count, object)
-        values[:] = texts(name, count, data)
+        values[:] = found
         return Tensor(name, datatype, values.reshape(shape))
     size = 2 if datatype == "BF16" else np.dtype(DTYPES[datatype]).itemsize
     if len(data) != count * size:

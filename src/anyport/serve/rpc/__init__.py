@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -62,26 +64,38 @@ def address(settings: Settings) -> str:
     return f"{host}:{settings.grpc_port}"
 
 
-async def start(site: Site) -> Any:
-    """A running grpc.aio.Server, where the settings say; `stop(grace)` it. Made after the fork: gRPC's threads do
-    not survive one."""
+@dataclass(frozen=True)
+class Running:
+    """A gRPC server that listens."""
+
+    server: Any
+    stopping: asyncio.Event
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls; end open streams after the answer they wait for, and let calls under way out."""
+        self.stopping.set()
+        await self.server.stop(grace)
+
+
+async def start(site: Site) -> Running:
+    """A server where the settings say. Made after the fork, which gRPC's threads would not survive."""
     import grpc.aio
 
     settings = site.settings
-    app = App(site, service.routes())
-    served = grpc.aio.server(
+    stopping = asyncio.Event()
+    made = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body), ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 1),
         ]
     )  # fmt: skip
-    served.add_generic_rpc_handlers(handlers(app))
-    served.add_insecure_port(address(settings))
-    await served.start()
-    return served
+    made.add_generic_rpc_handlers(handlers(App(site, service.routes()), stopping))
+    made.add_insecure_port(address(settings))
+    await made.start()
+    return Running(made, stopping)
 
 
-def handlers(app: App) -> tuple[Any, ...]:
+def handlers(app: App, stopping: asyncio.Event) -> tuple[Any, ...]:
     """gRPC's handlers of every method, bytes in and bytes out."""
     import grpc
 
@@ -89,7 +103,7 @@ def handlers(app: App) -> tuple[Any, ...]:
     for route in service.routes():
         _, package, method = route.path.split("/")
         made.setdefault(package, {})[method] = grpc.unary_unary_rpc_method_handler(unary(app, route.path))
-    made[service.INFERENCE]["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream(app))
+    made[service.INFERENCE]["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream(app, stopping))
     return tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in made.items())
 
 
@@ -108,14 +122,14 @@ def unary(app: App, path: str) -> Any:
     return answered
 
 
-def stream(app: App) -> Any:
+def stream(app: App, stopping: asyncio.Event) -> Any:
     """Triton's ModelStreamInfer: one response a request, in order; an error ends nothing."""
 
     async def answered(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        made = messages()
-        async for body in bodies:
+        kind = messages()["ModelStreamInferResponse"]
+        async for body in until(stopping, aiter(bodies)):
             reply = await call(app, f"/{service.INFERENCE}/ModelInfer", body, context)
-            said = made["ModelStreamInferResponse"]()
+            said = kind()
             if reply.status == 200:
                 said.infer_response.ParseFromString(reply.body)
             else:
@@ -123,6 +137,22 @@ def stream(app: App) -> Any:
             yield said.SerializeToString()
 
     return answered
+
+
+async def until(stopping: asyncio.Event, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What comes before the stream ends or the server stops."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(bodies, None))
+            await asyncio.wait({coming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            body = coming.result() if coming.done() else None
+            if body is None:
+                coming.cancel()
+                return
+            yield body
+    finally:
+        stopped.cancel()
 
 
 async def call(app: App, path: str, body: bytes, context: Any) -> Reply:
