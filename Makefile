@@ -25,7 +25,7 @@ check: $(READY)         ## linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready
+envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready .envs/kserve/.ready
 
 .envs/%/.ready: envs/%.txt $(READY)
 	@$(BIN)/uv venv -q --clear .envs/$*
@@ -36,6 +36,7 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 	.envs/torch/bin/python -m pytest -m slow tests/slow/test_framework_torch.py tests/slow/test_deep_targets.py
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
+	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
 
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py

@@ -66,18 +66,21 @@ def test_a_worked_example_works(box: Sandbox, block: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-SERVER = "http://localhost:8080"
-"""An example that asks here gets a server of the penguins."""
+SERVER, CALLS = "localhost:8080", "localhost:8081"
+"""An example that asks here gets a server of the penguins; the second is its gRPC port."""
 
 
 @contextmanager
 def asked_server(box: Sandbox, block: str) -> Iterator[str]:
     """The example as it can run: with a server where it asks one."""
-    if SERVER not in block:
+    if SERVER not in block and CALLS not in block:
         yield block
         return
-    with serving(box, ["anyport", "serve", "penguins.anyport", "--port", "8080"]) as url:
-        yield block.replace(SERVER, url)
+    argv, port = ["anyport", "serve", "penguins.anyport", "--port", "8080"], free_port()
+    if CALLS in block:
+        argv += ["--grpc-port", str(port)]
+    with serving(box, argv) as url:
+        yield block.replace(SERVER, url.removeprefix("http://")).replace(CALLS, f"127.0.0.1:{port}")
 
 
 def serve(box: Sandbox, line: str) -> None:

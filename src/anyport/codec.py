@@ -52,12 +52,13 @@ class Beyond:
     text: str
 
 
-def _number(text: str) -> float | Beyond:
+def number(text: str) -> float | Beyond:
+    """A number literal as a double."""
     value = float(text)
     return Beyond(text) if math.isinf(value) else value
 
 
-_parse: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=_number).decode
+_parse: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=number).decode
 
 
 def parse(body: bytes) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,13 @@ def run(
     named = [(one.name, one.version) for one in read]
     for twice in {name for name in named if named.count(name) > 1}:
         raise Mistake(f"{twice[0]} version {twice[1]} is given twice", fix="pack one of them with another --version")
+    closing = ExitStack()
+    calls = ""
+    if settings.grpc_port is not None:
+        from anyport.serve import rpc
+
+        settings = closing.enter_context(rpc.reserved(settings))
+        calls = rpc.address(settings)
     metrics = Metrics(named, workers)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
     app = App(Site(models, metrics, settings, keys.read(settings.api_key_file) if settings.api_key_file else None))
@@ -67,11 +75,7 @@ def run(
     where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
 
     def ready() -> None:
-        announce(where, [f"{name} {version}" for name, version in named], json=json)
-
-    if workers == 1:
-        serve_one(app, [listening], lambda: load(models), ready)
-        return
+        announce(where, [f"{name} {version}" for name, version in named], json=json, grpc=calls)
 
     def one(number: int, say: Callable[[], None]) -> None:
         for i, model in enumerate(models):
@@ -79,7 +83,11 @@ def run(
         # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does
         serve_one(app, [listening], lambda: load(models), say)
 
-    Workers(workers, one).run(ready)
+    with closing:
+        if workers == 1:
+            serve_one(app, [listening], lambda: load(models), ready)
+        else:
+            Workers(workers, one).run(ready)
 
 
 def holding(path: Path) -> Path:
@@ -87,11 +95,13 @@ def holding(path: Path) -> Path:
     return path / "bundle" if (path / "anyport.json").is_file() and (path / "bundle").is_dir() else path
 
 
-def announce(url: str, models: Sequence[str], *, json: bool) -> None:
+def announce(url: str, models: Sequence[str], *, json: bool, grpc: str = "") -> None:
     """Say that all models answer, and where."""
     if json:
         import msgspec
 
-        print(msgspec.json.encode({"url": url, "pid": os.getpid(), "models": models}).decode(), flush=True)
+        said = {"url": url, "pid": os.getpid(), "models": models} | ({"grpc": grpc} if grpc else {})
+        print(msgspec.json.encode(said).decode(), flush=True)
     else:
-        print(f"serving {', '.join(models)} at {url}   POST {url}/predict   Ctrl-C stops", flush=True)
+        calls = f"   gRPC {grpc}" if grpc else ""
+        print(f"serving {', '.join(models)} at {url}   POST {url}/predict{calls}   Ctrl-C stops", flush=True)

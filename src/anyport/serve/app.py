@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
 from anyport.serve import contracts
 from anyport.serve.hot import Tick
 from anyport.serve.reply import Problem, Refuse, Reply, fault, plain
-from anyport.serve.request import Receive, Request, Router
+from anyport.serve.request import Receive, Request, Route, Router
 from anyport.serve.site import Site
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class App:
-    """What one worker answers."""
+    """What one worker answers: the contracts' routes, or others in their place."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, routes: Iterable[Route] | None = None) -> None:
         self.site = site
-        self.router = Router([*contracts.routes(site.settings)])
+        self.router = Router([*(contracts.routes(site.settings) if routes is None else routes)])
         self.ticks: dict[bytes, Tick] = {}
         """protocol.py's: the raw paths that have a short cut, and where it leads."""
         self.head: tuple[object, bytes] = (None, b"")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from types import FrameType
+from typing import Any
 
 from uvicorn import Config, Server
 
@@ -35,10 +36,16 @@ class Worker(Server):
         self.load = load
         self.ready = ready
         self.broken: Exception | None = None
+        self.grpc: Any = None
+        """grpc.aio's server, where the settings want one."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then load: probes are answered meanwhile."""
         await super().startup(sockets=sockets)
+        if self.app.site.settings.grpc_port is not None:
+            from anyport.serve import rpc
+
+            self.grpc = await rpc.start(self.app.site)
         self.loading = asyncio.create_task(self.loaded())
 
     async def loaded(self) -> None:
@@ -64,6 +71,13 @@ class Worker(Server):
             if os.getppid() != self.parent:
                 self.should_exit = True  # whoever started us is gone and cannot stop us any more
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, over HTTP and gRPC at once, and let answers under way out."""
+        calls = asyncio.create_task(self.grpc.stop(DRAIN)) if self.grpc is not None else None
+        await super().shutdown(sockets=sockets)
+        if calls is not None:
+            await calls
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop and drain; a second Ctrl-C stops at once. uvicorn's own would raise the signal again at the end,

@@ -20,6 +20,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="0 takes a free one and says which")] = 8080
+    grpc_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(description="also serve the Open Inference Protocol over gRPC, on this port; 0 takes a free one"),
+    ] = None
     workers: Annotated[int, Meta(ge=1, le=256, description="processes, forked after the models are loaded")] = 1
     threads: Annotated[int, Meta(ge=1, le=256, description="threads of one run of a graph")] = 1
     api_key_file: Annotated[
