@@ -50,6 +50,9 @@ class Worker(Server):
             self.should_exit = True
             return
         short_cut(self.app, loop)
+        self.app.connections = self.server_state.connections  # type: ignore[assignment]  # they are all of our class
+        if self.app.site.control is not None:
+            self.app.site.control.start()
         self.ready()
 
     async def on_tick(self, counter: int) -> bool:
@@ -104,7 +107,10 @@ def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], Non
     try:
         one.run(sockets=list(sockets))
     finally:
-        for model in app.site.models:
-            model.close()
+        if app.site.control is not None:
+            app.site.control.deployment.close()
+        else:
+            for model in app.site.models:
+                model.close()
     if one.broken is not None:
         raise one.broken

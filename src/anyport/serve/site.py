@@ -3,38 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from anyport.serve import plan as plans
+from anyport.serve.choice import Choice
 from anyport.serve.keys import Keys
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
+from anyport.serve.plan import Plan
 from anyport.serve.reply import Problem
 from anyport.serve.settings import Settings
 
+if TYPE_CHECKING:
+    from anyport.serve.control import Control
+
 
 class Site:
-    """Everything that handlers share. `models` changes only as a whole."""
+    """Everything that handlers share. Plan, models and choices change only as a whole, between two requests."""
 
     def __init__(
-        self, models: Sequence[Served], metrics: Metrics, settings: Settings | None = None, keys: Keys | None = None
+        self,
+        models: Sequence[Served],
+        metrics: Metrics,
+        settings: Settings | None = None,
+        keys: Keys | None = None,
+        *,
+        plan: Plan | None = None,
+        admin: Keys | None = None,
     ) -> None:
-        self.models = tuple(models)
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.admin = admin
+        """Who may change the plan; None: nobody over HTTP."""
+        self.control: Control | None = None
+        """How the plan is changed: see control.py."""
+        self.show(plan or Plan(tuple(plans.entry(str(m.bundle.path), m.bundle) for m in models)), models)
+
+    def show(self, plan: Plan, models: Sequence[Served]) -> None:
+        """Serve these models by this plan from now on. Both are in the same order."""
+        self.plan = plan
+        self.models = tuple(models)
+        self.choices: dict[str, Choice] = {}
+        for model in self.models:
+            if model.name not in self.choices:
+                versions = [one for one in self.models if one.name == model.name]
+                self.choices[model.name] = Choice(versions, plan.weights(model.name))
+        for choice in self.choices.values():
+            choice.label()
 
     def pick(
         self, name: str | None = None, version: str | None = None, headers: Mapping[bytes, bytes] | None = None
     ) -> Served:
-        """The model of a name and version; without them, the first. Problem 404 where there is none.
+        """The model of a name and version; without a name, the first one's. Problem 404 where there is none.
 
-        `headers` are the request's, where the caller lets them choose among versions.
+        Without a version, the header `anyport-version` names it (percent-encoded, as in a path), and without that
+        header it is drawn by the plan's weights. `headers` are the request's, where the caller lets them choose.
         """
-        for model in self.models:
-            if name in (None, model.name) and version in (None, model.version):
-                return model
-        known = ", ".join(f"{model.name} {model.version}" for model in self.models)
+        if name is None and self.models:
+            name = self.models[0].name
+        choice = self.choices.get(name) if name is not None else None
+        if choice is not None:
+            found = choice.pick(headers or {}) if version is None else choice.versions.get(version)
+            if found is not None:
+                return found
+            if version is None and headers is not None:
+                version = headers[b"anyport-version"].decode("latin-1")
+        listed = ", ".join(f"{model.name} {model.version}" for model in self.models)
         asked = " version ".join(part for part in (name, version) if part is not None)
-        raise Problem(404, "NotFound", f"there is no model {asked} here", f"models: {known or 'none'}")
+        raise Problem(404, "NotFound", f"there is no model {asked} here", f"models: {listed or 'none'}")
 
     @property
     def ready(self) -> bool:
