@@ -170,6 +170,8 @@ class Deployment:
     def close(self) -> None:
         """Let go of every model."""
         self.abort()
+        for mirror, _, _ in self.site.mirrors.values():
+            mirror.close()
         for model in self.held():
             model.close()
 

@@ -55,6 +55,9 @@ class Told:
         """Write the 200; the shadow comes after it."""
         self.caller.done(now)
         self.caller.write(self.lane.start, body, keep)
+        mirror = self.lane.model.mirror
+        if mirror is not None:
+            mirror.offer((self.lane.model, self.body, body))
 
     def failed(self, error: Exception, now: float, keep: bool) -> None:
         """Write the 500."""

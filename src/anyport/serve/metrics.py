@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from anyport.errors import Mistake
 
@@ -19,7 +19,17 @@ _TIME_SUM = _TIME + len(SECONDS) + 1
 _RUN = _TIME_SUM + 1
 _RUN_SUM = _RUN + len(ROWS) + 1
 _REFUSED = _RUN_SUM + 1
-WIDTH = _REFUSED + 1
+_SHADOW = _REFUSED + 1
+SHADOW = {
+    "rows": "Rows that a shadow was asked and compared on.",
+    "differing": "Of them, rows where it differs from what was answered.",
+    "labels": "Of them, rows where the label differs.",
+    "refusals": "Of them, rows that only one of the two refuses.",
+    "failed": "Requests on which the shadow failed.",
+    "dropped": "Requests that were not compared, because too many waited.",
+    "largest": "Largest difference between two numbers.",
+}
+WIDTH = _SHADOW + len(SHADOW)
 
 
 CAPACITY = 256
@@ -101,7 +111,17 @@ class Metrics:
         lines += ["# HELP anyport_refused_rows_total Rows that the model does not answer."]
         lines += ["# TYPE anyport_refused_rows_total counter"]
         lines += [f"anyport_refused_rows_total{{{label}}} {values[_REFUSED]:.0f}" for label, values in named]
+        lines += shadows([((name, version), self.shadow(name, version)) for name, version in self.models])
         return "\n".join(lines) + "\n"
+
+    def shadow(self, name: str, version: str) -> dict[str, float]:
+        """How a version compared as a shadow: what `SHADOW` lists, over all workers."""
+        place = self.models.index((name, version))
+        slots = [self.slot(place, worker).cells[_SHADOW:WIDTH] for worker in range(self.workers)]
+        return {
+            key: max(values) if key == "largest" else sum(values)
+            for key, values in zip(SHADOW, zip(*slots, strict=True), strict=True)
+        }
 
 
 def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[float], total: float) -> list[str]:
@@ -118,6 +138,22 @@ def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[f
         f"{name}_sum{{{label}}} {total!r}",
         f"{name}_count{{{label}}} {below:.0f}",
     ]
+
+
+def shadows(found: Sequence[tuple[tuple[str, str], Mapping[str, float]]]) -> list[str]:
+    """The lines of those that have shadowed."""
+    lines = []
+    for key, says in SHADOW.items():
+        kind = "gauge" if key == "largest" else "counter"
+        name = f"anyport_shadow_{key}" + ("_total" if kind == "counter" else "_difference")
+        values = [
+            f'{name}{{model="{model}",version="{version}"}} {counts[key]:g}'
+            for (model, version), counts in found
+            if any(counts.values())
+        ]
+        if values:
+            lines += [f"# HELP {name} {says}", f"# TYPE {name} {kind}", *values]
+    return lines
 
 
 class Slot:
@@ -156,3 +192,14 @@ class Slot:
     def refused(self, rows: int) -> None:
         """Rows not answered."""
         self.cells[_REFUSED] += rows
+
+    def shadowed(self, *, largest: float = 0.0, **counts: float) -> None:
+        """What comparing it as a shadow found: counts by the names in `SHADOW`."""
+        for place, key in enumerate(SHADOW, _SHADOW):
+            self.cells[place] += counts.get(key, 0)
+        self.cells[WIDTH - 1] = max(self.cells[WIDTH - 1], largest)
+
+    def compare_anew(self) -> None:
+        """Forget what was compared: it shadows another version now."""
+        for place in range(_SHADOW, WIDTH):
+            self.cells[place] = 0.0

@@ -19,6 +19,7 @@ from anyport.serve import hot, wire
 from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
+from anyport.serve.mirror import Mirror
 from anyport.serve.reply import Headers, Reply, fault
 from anyport.serve.wire import Wire
 from anyport.signature import Signature
@@ -48,6 +49,8 @@ class Served:
         """Ends what the predictor has started."""
         self.shows: Headers = ()
         """What its answers say of it beside themselves: see choice.py."""
+        self.mirror: Mirror | None = None
+        """Where its answers are compared with a shadow's."""
         self.tick: hot.Tick | None = None
         """The only one: its rows lie in `hot`'s only tensor."""
         self.users = 0
@@ -101,7 +104,10 @@ class Served:
         if rows(batch) == 0:
             return Outcome(predictor.blank(self.signature, 0), {})
         self.slot.run(rows(batch))
-        return self.predictor.predict(batch)
+        found = self.predictor.predict(batch)
+        if self.mirror is not None:
+            self.mirror.offer((self, batch, found))
+        return found
 
     async def respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
         """The reply to a body: short work here, long bodies and slow models in their thread. Raises Problem."""

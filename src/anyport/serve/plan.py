@@ -165,5 +165,9 @@ def mismatch(old: Signature, new: Signature) -> str:
 
 def kind(field: Field) -> str:
     """A column's type and shape in words."""
-    dtype = "text" if field.is_text else field.dtype
-    return f"{dtype}{[axis or '?' for axis in field.shape] if field.shape else ''}"
+    text: str = "text" if field.is_text else field.dtype
+    if field.shape:
+        text += f"[{', '.join(str(axis or '?') for axis in field.shape)}]"
+        if field.levels:  # one number a label: another label is another column
+            text += f" of {', '.join(map(str, field.levels))}"
+    return text

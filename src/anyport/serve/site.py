@@ -9,6 +9,7 @@ from anyport.serve import plan as plans
 from anyport.serve.choice import Choice
 from anyport.serve.keys import Keys
 from anyport.serve.metrics import Metrics
+from anyport.serve.mirror import Mirror
 from anyport.serve.model import Served
 from anyport.serve.plan import Plan
 from anyport.serve.reply import Problem
@@ -38,6 +39,8 @@ class Site:
         """Who may change the plan; None: nobody over HTTP."""
         self.control: Control | None = None
         """How the plan is changed: see control.py."""
+        self.mirrors: dict[str, tuple[Mirror, float, list[Served]]] = {}
+        """Name → where its answers are compared, of what share of them, and who offers them."""
         self.show(plan or Plan(tuple(plans.entry(str(m.bundle.path), m.bundle) for m in models)), models)
 
     def show(self, plan: Plan, models: Sequence[Served]) -> None:
@@ -51,6 +54,30 @@ class Site:
                 self.choices[model.name] = Choice(versions, plan.weights(model.name))
         for choice in self.choices.values():
             choice.label()
+        self._mirror()
+
+    def _mirror(self) -> None:
+        """Have every version of a name with a shadow offer what it answers; begin to compare anew where that is new."""
+        wanted: dict[str, tuple[Served, float, list[Served]]] = {}
+        for model in self.models:
+            model.mirror = None
+        for name, shadow in self.plan.shadow.items():
+            versions = self.choices[name].versions
+            others = [model for model in versions.values() if model.version != shadow.version]
+            wanted[name] = (versions[shadow.version], shadow.share, others)
+        before, self.mirrors = self.mirrors, {}
+        for name, (shadow_model, share, others) in wanted.items():
+            kept = before.get(name)
+            if kept is not None and kept[1:] == (share, others) and kept[0].shadow is shadow_model:
+                del before[name]
+                self.mirrors[name] = kept
+            else:
+                shadow_model.slot.compare_anew()
+                self.mirrors[name] = (Mirror(shadow_model, share), share, others)
+            for model in others:
+                model.mirror = self.mirrors[name][0]
+        for mirror, _, _ in before.values():
+            mirror.close()
 
     def pick(
         self, name: str | None = None, version: str | None = None, headers: Mapping[bytes, bytes] | None = None

@@ -49,7 +49,11 @@ async def show(request: Request) -> Reply:
     """The plan, the one that a rollback goes back to, and how shadows compare."""
     site = request.site
     before = site.control.deployment.before if site.control is not None else None
-    said = {**msgspec.to_builtins(site.plan), "previous": before[0] if before else None}
+    compared = {
+        name: {"version": one.version, **site.metrics.shadow(name, one.version)}
+        for name, one in site.plan.shadow.items()
+    }
+    said = {**msgspec.to_builtins(site.plan), "previous": before[0] if before else None, "comparison": compared}
     return Reply(200, msgspec.json.encode(said))
 
 
