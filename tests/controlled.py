@@ -119,7 +119,7 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, *argv: str | Path) -> Iterator[Server]:
+def server(folder: Path, *argv: str | Path, cwd: Path | None = None) -> Iterator[Server]:
     """A running server of these bundles; it ends well."""
     folder.mkdir(exist_ok=True)
     keys, fault, log = folder / "admin-keys", folder / "fault", folder / "log"
@@ -127,7 +127,7 @@ def server(folder: Path, *argv: str | Path) -> Iterator[Server]:
     env = {**os.environ, "PYTHONPATH": str(SRC), "FAULT": str(fault)}
     command = [sys.executable, "-c", LAUNCH, *map(str, argv), "--port", "0", "--json", "--admin-key-file", str(keys)]
     with log.open("wb") as errors:
-        child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors)
+        child = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=errors)
         assert child.stdout is not None
         try:
             line = child.stdout.readline()

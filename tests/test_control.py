@@ -210,7 +210,13 @@ def test_a_plan_that_contradicts_itself_changes_nothing(
 
 def test_without_an_administrators_key_nobody_gets_in(fresh: Server) -> None:
     for headers in ({}, {"X-API-Key": "guess"}):
-        for method, path in (("GET", "plan"), ("PUT", "plan"), ("PATCH", "plan"), ("POST", "reload"), ("POST", "rollback")):
+        for method, path in (
+            ("GET", "plan"),
+            ("PUT", "plan"),
+            ("PATCH", "plan"),
+            ("POST", "reload"),
+            ("POST", "rollback"),
+        ):
             assert fresh.ask(method, f"/admin/{path}", {}, headers)[0] == 401
     assert fresh.admin("GET", "rollback")[0] == 405
 
@@ -364,9 +370,7 @@ def test_a_shadow_is_compared_and_shown(fresh: Server, shelf: Shelf) -> None:
     fresh.ask("POST", "/predict", ROWS[20:60])  # too many rows for the hot path
     until(lambda: fresh.admin("GET", "plan")[1]["comparison"]["homes"]["rows"] == 60, "all were compared")
     found = fresh.admin("GET", "plan")[1]["comparison"]["homes"]
-    one, two = (
-        np.array([list(a["probability"].values()) for a in ANSWERS[version]]) for version in ("1", "2")
-    )
+    one, two = (np.array([list(a["probability"].values()) for a in ANSWERS[version]]) for version in ("1", "2"))
     flipped = sum(a["prediction"] != b["prediction"] for a, b in zip(ANSWERS["1"], ANSWERS["2"], strict=True))
     assert flipped > 0
     assert found["labels"] == flipped

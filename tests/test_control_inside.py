@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import socket
 import threading
 import time
@@ -156,7 +155,8 @@ def test_any_interleaving_of_changes_and_requests_answers_from_one_version(
             try:
                 live.change(wanted)
             except Problem as problem:
-                assert "cannot shadow itself" in problem.what
+                if "cannot shadow itself" not in problem.what:
+                    raise
                 continue
             serving.append({v for v, w in given_.items() if w} or {versions[0]})
         elif kind == "begin" and number not in begun:
