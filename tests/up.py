@@ -12,6 +12,8 @@ from typing import Any
 from anyport import bundle
 from anyport.serve import keys, server
 from anyport.serve.app import App
+from anyport.serve.control import Control
+from anyport.serve.deployment import Deployment
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
 from anyport.serve.settings import Settings
@@ -59,6 +61,7 @@ def up(
     metrics = Metrics([(one.name, one.version) for one in read], 1)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
     app = App(Site(models, metrics, Settings(**options), keys))
+    app.site.control = Control(app, Deployment(app.site))
     ready = threading.Event()
 
     def loading() -> None:
@@ -76,7 +79,8 @@ def up(
     finally:
         made.should_exit = True
         thread.join(20)
-        for model in {*models, *app.site.models}:
+        app.site.control.deployment.close()
+        for model in models:
             model.close()
         assert not thread.is_alive()
 

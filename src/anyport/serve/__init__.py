@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +26,13 @@ def run(
     """
     need("uvicorn")
     need("httptools")
-    from anyport import bundle
-    from anyport.serve import keys
     from anyport.serve.app import App
+    from anyport.serve.control import Control
+    from anyport.serve.deployment import Deployment
+    from anyport.serve.messages import Line
     from anyport.serve.metrics import Metrics
     from anyport.serve.model import Served
+    from anyport.serve.plan import Entry, Plan
     from anyport.serve.server import bind, serve_one
     from anyport.serve.settings import Settings
     from anyport.serve.site import Site
@@ -38,16 +40,9 @@ def run(
 
     settings = settings or Settings()
     workers = settings.workers
-    if settings.contract == "sagemaker" and workers > 1:
-        what = "with --contract sagemaker models are loaded by requests, which one worker alone would hear of"
-        raise Mistake(what, fix="--workers 1, and --threads for large models")
-    if not bundles and settings.contract != "sagemaker":
+    if not bundles and settings.contract != "sagemaker":  # there, requests load the models
         raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    read = [bundle.read(holding(Path(path))) for path in bundles]
-    named = [(one.name, one.version) for one in read]
-    for twice in {name for name in named if named.count(name) > 1}:
-        raise Mistake(f"{twice[0]} version {twice[1]} is given twice", fix="pack one of them with another --version")
     closing = ExitStack()
     calls = ""
     if settings.grpc_port is not None:
@@ -55,44 +50,36 @@ def run(
 
         settings = closing.enter_context(rpc.reserved(settings))
         calls = rpc.address(settings)
-    metrics = Metrics(named, workers)
-    models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
-    app = App(Site(models, metrics, settings, keys.read(settings.api_key_file) if settings.api_key_file else None))
-    if trust is None and any(model.bundle.form == "python" for model in models):
-        from anyport.trust import held
+    site = Site((), Metrics((), workers), settings)
+    deployment = Deployment(site, trust=trust)
+    site.keys, site.admin = deployment.keys()
 
-        trust = held()
-    graphs = [model for model in models if model.bundle.form == "graph"]
-
-    def load(chosen: Sequence[Served]) -> None:
-        for model in chosen:
-            if model.predictor is None:
-                model.load(trust=trust, threads=settings.threads)
+    def here(model: Served) -> bool:
+        # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does
+        return model.bundle.form == "graph" and (workers == 1 or settings.threads == 1)
 
     # graphs are quick to load, and a mistake should end us before anyone could connect
-    load(graphs)
+    deployment.loads = here
+    deployment.prepare(Plan(tuple(Entry(str(Path(path).absolute())) for path in bundles), generation=1))
+    deployment.commit()
+    deployment.before = None
     listening = bind(settings.host, settings.port)
     where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
+    app = App(site)
 
     def ready() -> None:
-        announce(where, [f"{name} {version}" for name, version in named], json=json, grpc=calls)
+        announce(where, [f"{one.name} {one.version}" for one in site.plan.models], json=json, grpc=calls)
 
-    def one(number: int, say: Callable[[], None]) -> None:
-        for i, model in enumerate(models):
-            model.slot = metrics.slot(i, number)
-        # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does
-        serve_one(app, [listening], lambda: load(models), say)
+    def one(number: int, line: Line | None) -> None:
+        deployment.forked(number)
+        site.control = Control(app, deployment, line)
+        serve_one(app, [listening], lambda: deployment.load(site.models), ready if line is None else lambda: None)
 
     with closing:
         if workers == 1:
-            serve_one(app, [listening], lambda: load(models), ready)
+            one(0, None)
         else:
-            Workers(workers, one).run(ready)
-
-
-def holding(path: Path) -> Path:
-    """The bundle that `path` is or, as an artefact, holds."""
-    return path / "bundle" if (path / "anyport.json").is_file() and (path / "bundle").is_dir() else path
+            Workers(workers, deployment, one).run(ready)
 
 
 def announce(url: str, models: Sequence[str], *, json: bool, grpc: str = "") -> None:

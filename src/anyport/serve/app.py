@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyport.serve import contracts
+from anyport.serve.contracts import admin
 from anyport.serve.hot import Tick
+from anyport.serve.lanes import Fork, Lane
 from anyport.serve.reply import Problem, Refuse, Reply, fault, plain
 from anyport.serve.request import Receive, Request, Route, Router
 from anyport.serve.site import Site
+
+if TYPE_CHECKING:
+    from anyport.serve.protocol import HotProtocol
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -20,11 +25,22 @@ class App:
 
     def __init__(self, site: Site, routes: Iterable[Route] | None = None) -> None:
         self.site = site
-        self.router = Router([*(contracts.routes(site.settings) if routes is None else routes)])
-        self.ticks: dict[bytes, Tick] = {}
+        if routes is None:
+            routes = [*contracts.routes(site.settings), *(admin.routes() if site.admin is not None else ())]
+        self.router = Router([*routes])
+        self.connections: Collection[HotProtocol] = ()
+        """Those that are open; server.py's."""
+        self.ticks: dict[bytes, Tick | Lane] = {}
         """protocol.py's: the raw paths that have a short cut, and where it leads."""
+        self.forks: dict[bytes, Fork] = {}
+        """The same where that is to be chosen for each request."""
         self.head: tuple[object, bytes] = (None, b"")
         """protocol.py's: the header lines of this second, made once for all connections."""
+
+    def release(self, ticks: Container[int]) -> None:
+        """Have no connection hold these Ticks (by id) any more."""
+        for connection in tuple(self.connections):
+            connection.release(ticks)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         reply = await self.reply(scope, receive)
@@ -68,4 +84,6 @@ class App:
             reply = refuse(fault(error))
         if request.model is not None:
             request.model.slot.request(reply.status, perf_counter() - started)
+            if request.model.shows:
+                reply = reply._replace(headers=(*reply.headers, *request.model.shows))
         return reply

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+from anyport.errors import Mistake
 
 CODES = (200, 400, 401, 404, 405, 413, 415, 422, 500, 503)
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -17,24 +19,68 @@ _TIME_SUM = _TIME + len(SECONDS) + 1
 _RUN = _TIME_SUM + 1
 _RUN_SUM = _RUN + len(ROWS) + 1
 _REFUSED = _RUN_SUM + 1
-WIDTH = _REFUSED + 1
+_SHADOW = _REFUSED + 1
+SHADOW = {
+    "rows": "Rows that a shadow was asked and compared on.",
+    "differing": "Of them, rows where it differs from what was answered.",
+    "labels": "Of them, rows where the label differs.",
+    "refusals": "Of them, rows that only one of the two refuses.",
+    "failed": "Requests on which the shadow failed.",
+    "dropped": "Requests that were not compared, because too many waited.",
+    "largest": "Largest difference between two numbers.",
+}
+WIDTH = _SHADOW + len(SHADOW)
+
+
+CAPACITY = 256
+"""Models and versions that have counters at any one time. Memory that none has used yet costs nothing."""
 
 
 class Metrics:
     """Counts of every model in every worker. A worker writes to its own slot; the text sums all slots.
 
-    The memory is anonymous and shared, so it must be made before the workers are forked. A restarted
-    worker goes on in its predecessor's slot: counters never fall.
+    The memory is anonymous and shared, so it must be made before the workers are forked, with room for models that
+    come later. A restarted worker goes on in its predecessor's slot: counters never fall. Counters of a version that
+    left stay, and go on if it comes back, until its place is needed for another (see `place`).
     """
 
     def __init__(self, models: Sequence[tuple[str, str]], workers: int) -> None:
-        self.models = tuple(models)
+        if len(models) > CAPACITY:
+            raise Mistake(f"{len(models)} models: one server serves at most {CAPACITY}", fix="start another server")
+        self.models: list[tuple[str, str]] = list(models)
+        """Name and version at each place."""
         self.workers = workers
-        self._cells = memoryview(mmap.mmap(-1, 8 * WIDTH * max(len(models), 1) * workers)).cast("d")
+        self._turn = -1
+        self._cells = memoryview(mmap.mmap(-1, 8 * WIDTH * CAPACITY * workers)).cast("d")
+
+    def place(self, places: list[tuple[str, str]], name: str, version: str, keep: Collection[tuple[str, str]]) -> None:
+        """Give a model that is about to be loaded a place: its old one, a free one, or that of a version that left,
+        whose counters are dropped.
+
+        `places` will be `models` once all workers have the model; `keep` are models whose counters must stay.
+        Mistake where there is no room.
+        """
+        if (name, version) in places:
+            return
+        if len(places) < CAPACITY:
+            places.append((name, version))
+            return
+        for _ in range(CAPACITY):  # in turn, so that those that left last are kept longest
+            self._turn = (self._turn + 1) % CAPACITY
+            if places[self._turn] not in keep:
+                places[self._turn] = (name, version)
+                for worker in range(self.workers):
+                    self.slot(self._turn, worker).clear()
+                return
+        raise Mistake(
+            f"there is no room for {name} version {version}: one server serves at most {CAPACITY} models, counting"
+            " those of the plan before",
+            fix="serve fewer, or start another server",
+        )
 
     def slot(self, model: int, worker: int) -> Slot:
-        """Where one worker counts for one model."""
-        start = (worker * len(self.models) + model) * WIDTH
+        """Where one worker counts for one model, by its place."""
+        start = (worker * CAPACITY + model) * WIDTH
         return Slot(self._cells[start : start + WIDTH])
 
     def text(self) -> str:
@@ -65,7 +111,17 @@ class Metrics:
         lines += ["# HELP anyport_refused_rows_total Rows that the model does not answer."]
         lines += ["# TYPE anyport_refused_rows_total counter"]
         lines += [f"anyport_refused_rows_total{{{label}}} {values[_REFUSED]:.0f}" for label, values in named]
+        lines += shadows([((name, version), self.shadow(name, version)) for name, version in self.models])
         return "\n".join(lines) + "\n"
+
+    def shadow(self, name: str, version: str) -> dict[str, float]:
+        """How a version compared as a shadow: what `SHADOW` lists, over all workers."""
+        place = self.models.index((name, version))
+        slots = [self.slot(place, worker).cells[_SHADOW:WIDTH] for worker in range(self.workers)]
+        return {
+            key: max(values) if key == "largest" else sum(values)
+            for key, values in zip(SHADOW, zip(*slots, strict=True), strict=True)
+        }
 
 
 def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[float], total: float) -> list[str]:
@@ -84,6 +140,22 @@ def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[f
     ]
 
 
+def shadows(found: Sequence[tuple[tuple[str, str], Mapping[str, float]]]) -> list[str]:
+    """The lines of those that have shadowed."""
+    lines = []
+    for key, says in SHADOW.items():
+        kind = "gauge" if key == "largest" else "counter"
+        name = f"anyport_shadow_{key}" + ("_total" if kind == "counter" else "_difference")
+        values = [
+            f'{name}{{model="{model}",version="{version}"}} {counts[key]:g}'
+            for (model, version), counts in found
+            if any(counts.values())
+        ]
+        if values:
+            lines += [f"# HELP {name} {says}", f"# TYPE {name} {kind}", *values]
+    return lines
+
+
 class Slot:
     """One worker's counters of one model."""
 
@@ -91,6 +163,10 @@ class Slot:
 
     def __init__(self, cells: memoryview[float]) -> None:
         self.cells = cells
+
+    def clear(self) -> None:
+        """Every counter to 0."""
+        self.cells[:] = memoryview(bytes(8 * WIDTH)).cast("d")
 
     def request(self, code: int, seconds: float) -> None:
         """One request answered."""
@@ -116,3 +192,14 @@ class Slot:
     def refused(self, rows: int) -> None:
         """Rows not answered."""
         self.cells[_REFUSED] += rows
+
+    def shadowed(self, *, largest: float = 0.0, **counts: float) -> None:
+        """What comparing it as a shadow found: counts by the names in `SHADOW`."""
+        for place, key in enumerate(SHADOW, _SHADOW):
+            self.cells[place] += counts.get(key, 0)
+        self.cells[WIDTH - 1] = max(self.cells[WIDTH - 1], largest)
+
+    def compare_anew(self) -> None:
+        """Forget what was compared: it shadows another version now."""
+        for place in range(_SHADOW, WIDTH):
+            self.cells[place] = 0.0

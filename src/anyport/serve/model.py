@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +19,8 @@ from anyport.serve import hot, wire
 from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
-from anyport.serve.reply import Reply, fault
+from anyport.serve.mirror import Mirror
+from anyport.serve.reply import Headers, Reply, fault
 from anyport.serve.wire import Wire
 from anyport.signature import Signature
 
@@ -30,9 +31,9 @@ SLOW = 0.002
 class Served:
     """One model. `load` makes it answer; until then it is not ready."""
 
-    def __init__(self, bundle: Bundle, slot: Slot) -> None:
+    def __init__(self, bundle: Bundle, slot: Slot, name: str = "") -> None:
         self.bundle = bundle
-        self.name = bundle.name
+        self.name = name or bundle.name
         self.version = bundle.version
         self.signature: Signature = bundle.signature
         self.slot = slot
@@ -46,6 +47,15 @@ class Served:
         self.joiner = Joiner(self.run, self.pool)
         self.closing = ExitStack()
         """Ends what the predictor has started."""
+        self.shows: Headers = ()
+        """What its answers say of it beside themselves: see choice.py."""
+        self.mirror: Mirror | None = None
+        """Where its answers are compared with a shadow's."""
+        self.tick: hot.Tick | None = None
+        """The only one: its rows lie in `hot`'s only tensor."""
+        self.users = 0
+        """Requests that hold it; loop only."""
+        self.leaving = False
 
     def load(self, *, trust: Any, threads: int) -> None:
         """Read the model and ask it a golden row, so that the first caller does not pay for first times; and a few
@@ -62,6 +72,25 @@ class Served:
         """Let go of threads and processes."""
         self.pool.shutdown()
         self.closing.close()
+        self.predictor = self.hot = self.tick = None  # the joiner and this hold each other; a graph's memory goes now
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Around everything that asks it: it is not closed before."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            if self.leaving and not self.users:
+                asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def leave(self) -> None:
+        """On the loop: no new request gets it; close it, off the loop, when the last that has it is answered."""
+        self.leaving = True
+        with self.used():
+            if self.tick is not None:
+                self.tick.flush()
 
     def example(self) -> dict[str, Any] | None:
         """A row that the model answers, JSON-ready."""
@@ -75,10 +104,17 @@ class Served:
         if rows(batch) == 0:
             return Outcome(predictor.blank(self.signature, 0), {})
         self.slot.run(rows(batch))
-        return self.predictor.predict(batch)
+        found = self.predictor.predict(batch)
+        if self.mirror is not None:
+            self.mirror.offer((self, batch, found))
+        return found
 
     async def respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
         """The reply to a body: short work here, long bodies and slow models in their thread. Raises Problem."""
+        with self.used():
+            return await self._respond(body, asked, partial=partial)
+
+    async def _respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
         loop = asyncio.get_running_loop()
         short = len(body) <= SMALL
 

@@ -93,10 +93,14 @@ def routes(models: Sequence[Served]) -> dict[str, Served]:
     """Path → model. The first model is /predict; of several versions of one name, the first is the name's own."""
     found: dict[str, Served] = {"/predict": models[0]} if models else {}
     for model in models:
-        named = f"/models/{quote(model.name)}"
-        found.setdefault(f"{named}/predict", model)
-        found[f"{named}/versions/{quote(model.version, safe='')}/predict"] = model
+        found.setdefault(f"/models/{quote(model.name)}/predict", model)
+        found[versioned(model)] = model
     return found
+
+
+def versioned(model: Served) -> str:
+    """The path of one version, which no plan's traffic touches."""
+    return f"/models/{quote(model.name)}/versions/{quote(model.version, safe='')}/predict"
 
 
 PAGES = {

@@ -10,6 +10,7 @@ before ASGI starts.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from anyport.serve import openapi
 from anyport.serve.app import App
+from anyport.serve.choice import HEADER, label
 from anyport.serve.hot import Tick
+from anyport.serve.lanes import Fork, Lane
 from anyport.serve.reply import Problem, fault, plain
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
+
+    from anyport.serve.model import Served
 
 JSON = frozenset(
     b"application/json" + rest
@@ -46,14 +51,39 @@ def protocol(app: App) -> type[HttpToolsProtocol]:
 
 
 def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
-    """Open the hot path of every model that has one, on all connections of this loop, and no other."""
-    app.ticks.clear()
-    ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.site.models if model.hot is not None}
-    for path, model in openapi.routes(app.site.models).items():
-        if id(model) in ticks:
-            # rows that are all good are answered alike with and without the parameter
-            for raw in (path, f"{path}?partial=true"):
-                app.ticks[raw.encode()] = ticks[id(model)]
+    """Open the hot path of every model that has one, on all connections of this loop: what was open before ends."""
+    site = app.site
+    lanes: dict[int, Tick | Lane] = {}
+    for model in site.models:
+        if model.hot is not None:
+            if model.tick is None:
+                model.tick = Tick(model.hot, model.slot, loop)
+            lanes[id(model)] = lane(model, model.tick)
+    ticks: dict[bytes, Tick | Lane] = {}
+    forks: dict[bytes, Fork] = {}
+    for path, model in openapi.routes(site.models).items():
+        choice = site.choices[model.name]
+        # rows that are all good are answered alike with and without the parameter
+        for raw in (path.encode(), f"{path}?partial=true".encode()):
+            if len(choice.versions) > 1 and path != openapi.versioned(model):
+                told = {v: one for v, m in choice.labels.items() if isinstance(one := lanes.get(id(m)), Lane)}
+                forks[raw] = Fork(choice, told)
+            elif id(model) in lanes:
+                ticks[raw] = lanes[id(model)]
+    app.ticks, app.forks = ticks, forks
+
+
+def lane(model: Served, tick: Tick) -> Tick | Lane:
+    """Where its requests go: straight into its Tick, unless answers say their version or a shadow compares them."""
+    if not model.shows:
+        return tick
+    start = STATUS_LINE[200] + b"".join(b"%b: %b\r\n" % header for header in model.shows)
+    return Lane(tick, start, label(model.version), model)
+
+
+def bare(way: Tick | Lane) -> Tick:
+    """The Tick that a lane leads to."""
+    return way.tick if isinstance(way, Lane) else way
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -63,10 +93,10 @@ class HotProtocol(HttpToolsProtocol):
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.tick: Tick | None = None
+        self.tick: Tick | Lane | None = None
         """Where this connection's unanswered rows are."""
         self.unanswered = 0
-        self.kept: Tick | None = None
+        self.kept: Tick | Lane | None = None
         """Set while a request for the hot path is being read."""
         self.parts: list[bytes] = []
         self.size = 0
@@ -121,6 +151,8 @@ class HotProtocol(HttpToolsProtocol):
         if self.offered:
             return
         tick = self.host.ticks.get(self.url)
+        if tick is None and self.url in self.host.forks:
+            tick = self.host.forks[self.url].lane(self.headers)
         if tick is None or self.method != b"POST":
             self.cold()
             return
@@ -172,9 +204,17 @@ class HotProtocol(HttpToolsProtocol):
             if name == b"content-type":
                 if value not in JSON:
                     return False
-            elif name == b"content-encoding" or (name == b"accept" and value not in ANSWERS):
+            elif name == b"accept":
+                if value not in ANSWERS:
+                    return False
+            elif name == b"content-encoding" or (name == HEADER and not self.meant(value)):
                 return False
         return self.host.site.keys is None or self.host.site.keys.allow(self.headers)
+
+    def meant(self, version: bytes) -> bool:
+        """Whether a version that the headers name is the one that is about to be asked."""
+        kept = self.kept
+        return isinstance(kept, Lane) and kept.version == version
 
     def cold(self) -> None:
         """Give the request to uvicorn: what was read of it so far, as if it came now."""
@@ -192,6 +232,13 @@ class HotProtocol(HttpToolsProtocol):
             for part in parts:
                 super().on_body(part)
 
+    def release(self, leaving: Container[int]) -> None:
+        """Let go of Ticks whose models leave: a request that is still being read for one goes to ASGI."""
+        if self.kept is not None and id(bare(self.kept)) in leaving:
+            self.cold()
+        if self.tick is not None and id(bare(self.tick)) in leaving and not self.unanswered:
+            self.tick = None
+
     def settle(self) -> None:
         """Answer what the hot path still holds of this connection."""
         if self.unanswered and self.tick is not None:
@@ -203,16 +250,21 @@ class HotProtocol(HttpToolsProtocol):
         """Write a 200."""
         self.unanswered -= 1
         self.seen = now
-        self.write(200, body, keep)
+        self.write(STATUS_LINE[200], body, keep)
+
+    def done(self, now: float) -> None:
+        """A Lane is about to write an answer."""
+        self.unanswered -= 1
+        self.seen = now
 
     def failed(self, error: Exception, now: float, keep: bool) -> None:
         """Write a 500."""
         self.unanswered -= 1
         self.seen = now
-        self.write(500, plain(fault(error)).body, keep)
+        self.write(STATUS_LINE[500], plain(fault(error)).body, keep)
 
-    def write(self, status: int, body: bytes, keep: bool) -> None:
-        """One answer, one write."""
+    def write(self, start: bytes, body: bytes, keep: bool) -> None:
+        """One answer, one write. `start` is its status line, and headers of its own if it has any."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -222,7 +274,7 @@ class HotProtocol(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % header for header in defaults)
             host.head = (defaults, lines + b"content-type: application/json\r\ncontent-length: ")
         end = b"\r\n\r\n" if keep else b"\r\nconnection: close\r\n\r\n"
-        self.transport.write(b"%b%b%d%b%b" % (STATUS_LINE[status], host.head[1], len(body), end, body))
+        self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], len(body), end, body))
         if not keep:
             self.transport.close()
 
@@ -236,7 +288,7 @@ class HotProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        self.write(400, plain(Problem(400, "BadRequest", msg)).body, keep=False)
+        self.write(STATUS_LINE[400], plain(Problem(400, "BadRequest", msg)).body, keep=False)
 
     def shutdown(self) -> None:
         """The server stops: finish what was begun, then close."""

@@ -90,7 +90,8 @@ class Request:
         if encoding != b"identity":
             said = encoding.decode("latin-1")
             raise Problem(415, "Encoded", f"{said} bodies are not taken here", "send it uncompressed")
-        return await model.respond(await self.body(), wire, partial=partial)
+        with model.used():
+            return await model.respond(await self.body(), wire, partial=partial)
 
 
 Handler = Callable[[Request], Awaitable[Reply]]

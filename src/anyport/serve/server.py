@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -57,8 +56,10 @@ class Worker(Server):
             self.broken = error
             self.should_exit = True
             return
-        self.app.site.changed = partial(short_cut, self.app, loop)
-        self.app.site.changed()
+        short_cut(self.app, loop)
+        self.app.connections = self.server_state.connections  # type: ignore[assignment]  # they are all of our class
+        if self.app.site.control is not None:
+            self.app.site.control.start()
         self.ready()
 
     async def on_tick(self, counter: int) -> bool:
@@ -120,7 +121,10 @@ def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], Non
     try:
         one.run(sockets=list(sockets))
     finally:
-        for model in app.site.models:
-            model.close()
+        if app.site.control is not None:
+            app.site.control.deployment.close()
+        else:
+            for model in app.site.models:
+                model.close()
     if one.broken is not None:
         raise one.broken

@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key_file: Annotated[
         Path | None, Meta(description="one key a line; requests then need X-API-Key or Authorization: Bearer")
     ] = None
+    admin_key_file: Annotated[
+        Path | None, Meta(description="one key a line; opens /admin, where models are changed while they are served")
+    ] = None
     max_body: Annotated[int, Meta(ge=1, description="bytes; larger bodies are answered 413")] = 16 << 20
     contract: Annotated[
         Literal["sagemaker"] | None, Meta(description="/models becomes SageMaker's multi-model API")

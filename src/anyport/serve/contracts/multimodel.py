@@ -5,24 +5,26 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from anyport import codec
-from anyport.errors import AnyportError, Mistake
+from anyport.errors import Mistake
 from anyport.serve.contracts import mlflow, sagemaker
 from anyport.serve.model import Served
+from anyport.serve.plan import Entry, Plan
 from anyport.serve.reply import Problem, Reply
 from anyport.serve.request import Request, Route
 
+if TYPE_CHECKING:
+    from anyport.serve.control import Control
+
 PAGE = 100
 """Models in one page of the list, unless the request says `limit`."""
-FULL = ("bad_alloc", "failed to allocate", "out of memory")
+FULL = ("memoryerror", "bad_alloc", "failed to allocate", "out of memory")
 """How a runtime's message says that memory is short."""
 
 
@@ -74,28 +76,35 @@ class Load(msgspec.Struct):
 
 
 async def load(request: Request) -> Reply:
-    """Load the bundle in the folder `url` as `model_name`, and answer when it answers. Problem 409 where the name is
-    taken, 507 where memory is short, 400 where the folder holds no bundle that may be loaded."""
+    """Load the bundle in the folder `url` as `model_name`, in every worker, and answer when it answers. Problem 409
+    where the name is taken, 507 where memory is short, 400 where the folder holds no bundle that may be loaded."""
     asked = said(await request.body())
-    site = request.site
-    if asked.model_name in site.arriving or any(model.name == asked.model_name for model in site.models):
-        what = f"{asked.model_name} is loaded already"
-        raise Problem(409, "Loaded", what, f"DELETE /models/{quote(asked.model_name, safe='')} first")
-    site.arriving.add(asked.model_name)
+    taken = quote(asked.model_name, safe="")
+
+    def with_it(plan: Plan) -> Plan:
+        if any(one.name == asked.model_name for one in plan.models):
+            raise Problem(409, "Loaded", f"{asked.model_name} is loaded already", f"DELETE /models/{taken} first")
+        entry = Entry(asked.url, asked.model_name, alias=asked.model_name)
+        return msgspec.structs.replace(plan, models=(*plan.models, entry))
+
     try:
-        made = await asyncio.get_running_loop().run_in_executor(None, site.loaded, asked.model_name, Path(asked.url))
-    except MemoryError as error:
-        raise full(asked) from error
-    except AnyportError as error:
-        raise Problem(error.status, type(error).__name__, f"{asked.url}: {error.what}", error.fix) from error
-    except Exception as error:
-        if any(word in str(error).lower() for word in FULL):
-            raise full(asked) from error
+        await control(request).change(with_it)
+    except Problem as problem:
+        if any(word in problem.what.lower() for word in FULL):
+            raise full(asked) from problem
+        if problem.error == "CannotLoad":
+            raise Problem(500, problem.error, f"{asked.url}: {problem.what}", problem.fix) from problem
+        if problem.status == 422:
+            raise Problem(400, problem.error, f"{asked.url}: {problem.what}", problem.fix) from problem
         raise
-    finally:
-        site.arriving.discard(asked.model_name)
-    site.replace((*site.models, made))
-    return Reply(200, msgspec.json.encode(described(made)))
+    return Reply(200, msgspec.json.encode(described(request.site.pick(asked.model_name))))
+
+
+def control(request: Request) -> Control:
+    """Who changes the plan."""
+    made = request.site.control
+    assert made is not None, "a server without one has no such routes"
+    return made
 
 
 def full(asked: Load) -> Problem:
@@ -115,14 +124,16 @@ def said(body: bytes) -> Load:
 
 
 async def unload(request: Request) -> Reply:
-    """Take a model out; what it is answering still leaves. Problem 404 where it is not loaded."""
-    site = request.site
-    gone = site.pick(request.params["name"])
-    site.replace(tuple(model for model in site.models if model.name != gone.name))
-    loop = asyncio.get_running_loop()
-    if gone.joiner.task is not None:
-        await asyncio.wait([gone.joiner.task])
-    await loop.run_in_executor(None, gone.close)
+    """Take a model out of every worker; what it is answering still leaves. Problem 404 where it is not loaded."""
+    name = request.params["name"]
+
+    def without(plan: Plan) -> Plan:
+        request.site.pick(name)
+        kept = tuple(one for one in plan.models if one.name != name)
+        traffic = {other: weights for other, weights in plan.traffic.items() if other != name}
+        return msgspec.structs.replace(plan, models=kept, traffic=traffic)
+
+    await control(request).change(without)
     return Reply(200, b"{}")
 
 

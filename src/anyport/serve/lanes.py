@@ -1,0 +1,82 @@
+"""Lanes: the hot path where a name has several versions: which one is asked, and what its answer says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from anyport.serve.choice import DRAWN, HEADER, Choice, label
+from anyport.serve.hot import Caller, Tick
+
+if TYPE_CHECKING:
+    from anyport.serve.model import Served
+
+
+class Asker(Caller, Protocol):
+    """A connection, as far as a lane speaks to it."""
+
+    def write(self, start: bytes, body: bytes, keep: bool) -> None:
+        """Write an answer whose status line and first headers are `start`."""
+
+    def done(self, now: float) -> None:
+        """An answer is about to be written."""
+
+
+class Lane:
+    """One version's way through its model's only Tick: to the connection it is a Tick."""
+
+    def __init__(self, tick: Tick, start: bytes, version: bytes, model: Served) -> None:
+        self.tick = tick
+        self.start = start
+        """Status line of a 200, and the header that says the version, if any does."""
+        self.version = version
+        self.model = model
+
+    def take(self, caller: Asker, body: bytes, keep: bool) -> bool:
+        """As the Tick's."""
+        return self.tick.take(Told(self, caller, body), body, keep)
+
+    def flush(self) -> None:
+        """As the Tick's."""
+        self.tick.flush()
+
+
+class Told:
+    """A caller whose answer says more than the rows, or is compared with a shadow's."""
+
+    __slots__ = ("body", "caller", "lane")
+
+    def __init__(self, lane: Lane, caller: Asker, body: bytes) -> None:
+        self.lane = lane
+        self.caller = caller
+        self.body = body
+
+    def answered(self, body: bytes, now: float, keep: bool) -> None:
+        """Write the 200; the shadow comes after it."""
+        self.caller.done(now)
+        self.caller.write(self.lane.start, body, keep)
+        mirror = self.lane.model.mirror
+        if mirror is not None:
+            mirror.offer((self.lane.model, self.body, body))
+
+    def failed(self, error: Exception, now: float, keep: bool) -> None:
+        """Write the 500."""
+        self.caller.failed(error, now, keep)
+
+
+class Fork:
+    """A hot path shared by several versions."""
+
+    def __init__(self, choice: Choice, lanes: Mapping[bytes, Lane]) -> None:
+        self.choice = choice
+        self.lanes = lanes
+
+    def lane(self, headers: list[tuple[bytes, bytes]]) -> Lane | None:
+        """The lane of the version that the headers name, or of one that is drawn, which is noted in them so that
+        ASGI does not draw again. None where it has none, or is none: ASGI knows."""
+        for name, value in headers:
+            if name == HEADER:
+                return self.lanes.get(value)
+        drawn = label(self.choice.draw().version)
+        headers.append((DRAWN, drawn))
+        return self.lanes.get(drawn)
