@@ -11,6 +11,7 @@ object in it cannot be mistaken for a row, because no cell is an object.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ _parse: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=_number).decode
 def parse(body: bytes) -> Any:
     """The JSON value in `body`; a Mistake that says at which byte it is malformed."""
     try:
-        return _parse(body)
+        value = _parse(body)
     except UnicodeDecodeError as error:
         start = bytes(body).find(error.object[error.start :])
         raise Mistake(f"the body is not UTF-8: byte {max(start, error.start)} cannot be read") from error
@@ -72,6 +73,31 @@ def parse(body: bytes) -> Any:
     except msgspec.DecodeError as error:
         said = where(str(error), body)
         raise Mistake(f"the body is not JSON: {said}", fix="check quotes, commas and brackets") from error
+    # every key has a colon behind it: as many of them as keys, and no key was read twice
+    if body.count(b":") != keys_in(value):
+        once(body)
+    return value
+
+
+def keys_in(value: Any) -> int:
+    """How many keys the objects of a body have; fewer than there are where lists mix objects with other things."""
+    if isinstance(value, dict):
+        return len(value) + sum(keys_in(v) for v in value.values() if isinstance(v, dict | list))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(keys_in(v) for v in value if isinstance(v, dict | list))
+    return 0
+
+
+def once(body: bytes) -> None:
+    """BadData where an object in `body`, which is JSON, has a key twice: readers differ in which value they take."""
+
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        if len(dict(found)) != len(found):
+            name = next(n for i, (n, _) in enumerate(found) if any(n == m for m, _ in found[:i]))
+            count = sum(n == name for n, _ in found)
+            raise BadData(f"key {shown(name)} is given {count} times in one object", fix="give every key once")
+
+    json.loads(body, object_pairs_hook=pairs, parse_float=str, parse_int=str)
 
 
 def where(message: str, body: bytes) -> str:

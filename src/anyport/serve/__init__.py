@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +24,10 @@ def run(
     """
     need("uvicorn")
     need("httptools")
+    import msgspec
+
     from anyport import bundle
-    from anyport.serve import keys
+    from anyport.serve import guard, keys, logs, tls
     from anyport.serve.app import App
     from anyport.serve.metrics import Metrics
     from anyport.serve.model import Served
@@ -39,7 +40,11 @@ def run(
     workers = settings.workers
     if not bundles:
         raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin(settings.log_format)
+    if settings.otel:
+        need("opentelemetry.sdk")
+    secure = tls.context(settings)
+    settings = msgspec.structs.replace(settings, max_connections=guard.room(settings.max_connections))
     read = [bundle.read(holding(Path(path))) for path in bundles]
     named = [(one.name, one.version) for one in read]
     for twice in {name for name in named if named.count(name) > 1}:
@@ -47,6 +52,8 @@ def run(
     metrics = Metrics(named, workers)
     models = [Served(one, metrics.slot(i, 0)) for i, one in enumerate(read)]
     app = App(Site(models, metrics, settings, keys.read(settings.api_key_file) if settings.api_key_file else None))
+    if secure is not None:
+        app.reread.append(lambda: tls.again(secure, settings))
     if trust is None and any(model.bundle.form == "python" for model in models):
         from anyport.trust import held
 
@@ -61,20 +68,21 @@ def run(
     # graphs are quick to load, and a mistake should end us before anyone could connect
     load(graphs)
     listening = bind(settings.host, settings.port)
-    where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"{'https' if secure else 'http'}://{host}:{listening.getsockname()[1]}"
 
     def ready() -> None:
         announce(where, [f"{name} {version}" for name, version in named], json=json)
 
     if workers == 1:
-        serve_one(app, [listening], lambda: load(models), ready)
+        serve_one(app, [listening], lambda: load(models), ready, secure=secure)
         return
 
     def one(number: int, say: Callable[[], None]) -> None:
         for i, model in enumerate(models):
             model.slot = metrics.slot(i, number)
         # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does
-        serve_one(app, [listening], lambda: load(models), say)
+        serve_one(app, [listening], lambda: load(models), say, secure=secure, forked=True)
 
     Workers(workers, one).run(ready)
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anyport.serve import contracts
+from anyport.serve import coding, contracts, cors, logs
 from anyport.serve.hot import Tick
-from anyport.serve.reply import Problem, Refuse, Reply, fault, plain
+from anyport.serve.note import Note
+from anyport.serve.reply import TEXT, Problem, Refuse, Reply, current, fault, plain
 from anyport.serve.request import Receive, Request, Router
 from anyport.serve.site import Site
+from anyport.serve.trace import Tracing
+
+if TYPE_CHECKING:
+    from anyport.serve.model import Served
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -21,28 +26,71 @@ class App:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.router = Router([*contracts.routes()])
+        settings = site.settings
+        self.access = logs.Access(settings.log_format) if settings.access_log else None
+        self.tracing: Tracing | None = None
+        """Set by the worker, as its exporter has a thread."""
+        self.reread: list[Callable[[], None]] = [site.keys.again] if site.keys is not None else []
+        """What SIGHUP makes it read again."""
         self.ticks: dict[bytes, Tick] = {}
         """protocol.py's: the raw paths that have a short cut, and where it leads."""
+        self.models: dict[Tick, Served] = {}
+        """protocol.py's: the model that a short cut leads to."""
+        self.logs = settings.access_log
+        self.looked = frozenset(
+            [b"content-type", b"content-encoding", b"x-request-id"]
+            + ([b"origin"] if settings.cors_origins else [])
+            + ([b"traceparent"] if settings.otel else [])
+        )
+        """protocol.py's: the headers that a short cut depends on."""
         self.head: tuple[object, bytes] = (None, b"")
         """protocol.py's: the header lines of this second, made once for all connections."""
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        reply = await self.reply(scope, receive)
-        headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+        sent: list[tuple[bytes, bytes]] = scope["headers"]
+        path = scope["raw_path"].decode("latin-1")
+        note = Note(sent, scope["method"], path, scope.get("client"), perf_counter())
+        note.scheme = scope.get("scheme", "http")
+        current.set(note)  # the task's own
+        if self.tracing is not None:
+            self.tracing.begin(note)
+        reply = await self.reply(scope, receive, note)
+        origin = next((value for name, value in sent if name == b"origin"), None)
+        more = [*reply.headers, *cors.allowed(origin, self.site.settings.cors_origins)]
+        if note.given:
+            more.append((b"x-request-id", note.given))
+        body = reply.body
+        least = self.site.settings.compress_from
+        if least and len(body) >= least and reply.kind.partition(b";")[0] in coding.WORTH:
+            more.append((b"vary", b"accept-encoding"))
+            if any(coding.accepts(value) for name, value in sent if name == b"accept-encoding"):
+                body = await coding.squeezed(body)
+                more.append((b"content-encoding", b"gzip"))
+        headers = [(b"content-type", reply.kind), (b"content-length", b"%d" % len(body)), *more]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.body", "body": body})
+        note.status, note.bytes = reply.status, len(body)
+        now = perf_counter()
+        if self.tracing is not None:
+            self.tracing.end(note, now)
+        if self.access is not None:
+            self.access.write(note, now)
 
-    async def reply(self, scope: Mapping[str, Any], receive: Receive) -> Reply:
+    async def reply(self, scope: Mapping[str, Any], receive: Receive, note: Note) -> Reply:
         """The reply to one request."""
         raw: bytes = scope["raw_path"]
         found = self.router.find(raw.decode("latin-1"))
-        request = Request(scope, receive, self.site)
+        request = Request(scope, receive, self.site, note)
         started = perf_counter()
         refuse: Refuse = plain
         try:
             method = "GET" if request.method == "HEAD" else request.method
             route = found[0].get(method) if found is not None else None
             refuse = route.refuse if route is not None else plain
+            if method == "OPTIONS" and found is not None:
+                headers = cors.preflight(request.headers, found[0], self.site.settings.cors_origins)
+                if headers is not None:
+                    return Reply(200, b"", TEXT, headers=headers)
             keys = self.site.keys
             if not (route is not None and route.open) and keys is not None and not keys.allow(scope["headers"]):
                 raise Problem(
@@ -59,6 +107,7 @@ class App:
                     headers=((b"allow", allowed.encode()),),
                 )  # fmt: skip
             request.params = found[1]
+            note.route = route.path
             reply = await route.handler(request)
         except Problem as problem:
             reply = refuse(problem)

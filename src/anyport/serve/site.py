@@ -21,6 +21,8 @@ class Site:
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.draining = False
+        """A stop was asked for: probes are told, so that nobody new is sent here."""
 
     def pick(
         self, name: str | None = None, version: str | None = None, headers: Mapping[bytes, bytes] | None = None

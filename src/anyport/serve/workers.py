@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from anyport.errors import AnyportError
 
@@ -33,7 +34,11 @@ class Workers:
         """
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
-        previous = {sig: signal.signal(sig, self.stop) for sig in (signal.SIGTERM, signal.SIGINT)}
+        previous: dict[signal.Signals, Any] = {
+            sig: signal.signal(sig, self.stop) for sig in (signal.SIGTERM, signal.SIGINT)
+        }
+        if hasattr(signal, "SIGHUP"):
+            previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self.reread)
         told = False
         try:
             for number in range(self.count):
@@ -59,6 +64,11 @@ class Workers:
         for pid in list(self.pids):
             os.kill(pid, signal.SIGTERM)
 
+    def reread(self, sig: int, frame: FrameType | None) -> None:
+        """SIGHUP's handler: every worker reads keys and certificates again."""
+        for pid in list(self.pids):
+            os.kill(pid, sig)
+
     def start(self, number: int) -> None:
         """Fork worker `number`. In the child this does not return."""
         pid = os.fork()
@@ -71,6 +81,8 @@ class Workers:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if hasattr(signal, "SIGHUP"):
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             self.one(number, lambda: self.say(number))
             code = 0
         except Exception:
