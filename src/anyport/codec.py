@@ -81,11 +81,15 @@ def parse(body: bytes) -> Any:
 
 def keys_in(value: Any) -> int:
     """How many keys the objects of a body have; fewer than there are where lists mix objects with other things."""
-    if isinstance(value, dict):
-        return len(value) + sum(keys_in(v) for v in value.values() if isinstance(v, dict | list))
-    if isinstance(value, list) and value and isinstance(value[0], dict | list):
-        return sum(keys_in(v) for v in value if isinstance(v, dict | list))
-    return 0
+    count, open_ones = 0, [value]
+    while open_ones:  # no recursion: a body may be nested as deeply as msgspec reads
+        one = open_ones.pop()
+        if isinstance(one, dict):
+            count += len(one)
+            open_ones += [v for v in one.values() if isinstance(v, dict | list)]
+        elif one and isinstance(one, list) and isinstance(one[0], dict | list):
+            open_ones += [v for v in one if isinstance(v, dict | list)]
+    return count
 
 
 def once(body: bytes) -> None:
@@ -97,7 +101,10 @@ def once(body: bytes) -> None:
             count = sum(n == name for n, _ in found)
             raise BadData(f"key {shown(name)} is given {count} times in one object", fix="give every key once")
 
-    json.loads(body, object_pairs_hook=pairs, parse_float=str, parse_int=str)
+    try:
+        json.loads(body, object_pairs_hook=pairs, parse_float=str, parse_int=str)
+    except RecursionError as error:
+        raise Mistake("the JSON is nested too deeply") from error
 
 
 def where(message: str, body: bytes) -> str:
@@ -269,12 +276,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 8) -> Any:
     if isinstance(value, Beyond):
         return value.text
+    if isinstance(value, list | dict) and not depth:
+        return "…"
     if isinstance(value, list):
-        return [_plain(v) for v in value[:SHOWN]]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [_plain(v, depth - 1) for v in value[:SHOWN]]
+    return {k: _plain(v, depth - 1) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def keys(field: Field) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""One connection within its limits: what is too large, too slow or too much is refused; uvicorn leaves that to others."""
+"""One connection within its limits: what is too large, slow or much is refused, which uvicorn leaves to others."""
 
 from __future__ import annotations
 

@@ -18,6 +18,8 @@ LINGER = 2.0
 sends with a reset, and that throws away what it has not read (https://www.rfc-editor.org/rfc/rfc9112#section-9.6)."""
 FILES = 640
 """Files that are not connections: lingering ones, models, logs."""
+LINGERED = 8 << 20
+"""Bytes that it may send meanwhile."""
 LINGERING = 512
 """Connections that may do so at a time."""
 CLOSE = (b"connection", b"close")
@@ -37,6 +39,7 @@ class Lingering(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+        self.more = LINGERED
         self.end = asyncio.get_running_loop().call_later(LINGER, transport.abort)
         Lingering.count += 1
 
@@ -45,7 +48,10 @@ class Lingering(asyncio.Protocol):
         self.end.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Forgotten."""
+        """Forgotten; too much of it ends the patience."""
+        self.more -= len(data)
+        if self.more < 0:
+            self.transport.abort()
 
     def eof_received(self) -> bool:
         """The client has read what there was, or will not."""
