@@ -185,7 +185,7 @@ def test_a_request_that_comes_too_slowly_is_408(strict: Running, where: str) -> 
         started = time.monotonic()
         if where == "chunks":  # answered (405) before it is whole, and then not listened to for ever
             assert answers(sock, 1)[0].status == 405
-        pieces(sock, text[1], 0.05, 4)
+        pieces(sock, text[1], 0.05, 2.5)
         got = answers(sock, 1)
         if where == "chunks":
             assert not got
