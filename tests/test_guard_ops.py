@@ -206,15 +206,16 @@ def test_a_server_with_authorities_wants_a_certificate_of_theirs(homes: Path, tm
             trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
             if stranger is not None:
                 trusting.load_cert_chain(f"{stranger}.pem", f"{stranger}.key")
-            # TLS 1.3 tells the client only when it reads
-            with (
-                running.open() as raw,
-                pytest.raises(OSError),
-                trusting.wrap_socket(raw, server_hostname="localhost") as sock,
-            ):
-                sock.sendall(request(ROWS[0]))
-                if not sock.recv(100):
-                    raise OSError("closed")
+            with running.open() as raw, pytest.raises(OSError):
+                shut_out(trusting, raw)
+
+
+def shut_out(trusting: ssl.SSLContext, raw: socket.socket) -> None:
+    """OSError where the server ends the connection: TLS 1.3 tells the client only when it reads."""
+    with trusting.wrap_socket(raw, server_hostname="localhost") as sock:
+        sock.sendall(request(ROWS[0]))
+        if not sock.recv(100):
+            raise OSError("closed")
 
 
 def test_sighup_reads_the_certificate_again_and_keeps_it_where_the_new_one_is_broken(
