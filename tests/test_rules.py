@@ -25,7 +25,7 @@ COMMANDS = cli.COMMANDS
 MOST_LINES = 400
 BASE = {"msgspec", "typing_extensions"}
 """What any module may import at once: the types are made of it (and it takes typing_extensions where it is there)."""
-AT_ONCE = {"anyport.serve.protocol", "anyport.serve.server"}
+AT_ONCE = {"anyport.serve.connection", "anyport.serve.protocol", "anyport.serve.server"}
 """Modules that subclass what they import, which is why they are themselves imported inside functions only."""
 NEVER = {
     "core": {"cli", "a target"},

@@ -11,6 +11,7 @@ object in it cannot be mistaken for a row, because no cell is an object.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ _parse: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=number).decode
 def parse(body: bytes) -> Any:
     """The JSON value in `body`; a Mistake that says at which byte it is malformed."""
     try:
-        return _parse(body)
+        value = _parse(body)
     except UnicodeDecodeError as error:
         start = bytes(body).find(error.object[error.start :])
         raise Mistake(f"the body is not UTF-8: byte {max(start, error.start)} cannot be read") from error
@@ -73,6 +74,38 @@ def parse(body: bytes) -> Any:
     except msgspec.DecodeError as error:
         said = where(str(error), body)
         raise Mistake(f"the body is not JSON: {said}", fix="check quotes, commas and brackets") from error
+    # every key has a colon behind it: as many of them as keys, and no key was read twice
+    if body.count(b":") != keys_in(value):
+        once(body)
+    return value
+
+
+def keys_in(value: Any) -> int:
+    """How many keys the objects of a body have; fewer than there are where lists mix objects with other things."""
+    count, open_ones = 0, [value]
+    while open_ones:  # no recursion: a body may be nested as deeply as msgspec reads
+        one = open_ones.pop()
+        if isinstance(one, dict):
+            count += len(one)
+            open_ones += [v for v in one.values() if isinstance(v, dict | list)]
+        elif one and isinstance(one, list) and isinstance(one[0], dict | list):
+            open_ones += [v for v in one if isinstance(v, dict | list)]
+    return count
+
+
+def once(body: bytes) -> None:
+    """BadData where an object in `body`, which is JSON, has a key twice: readers differ in which value they take."""
+
+    def pairs(found: list[tuple[str, Any]]) -> None:
+        if len(dict(found)) != len(found):
+            name = next(n for i, (n, _) in enumerate(found) if any(n == m for m, _ in found[:i]))
+            count = sum(n == name for n, _ in found)
+            raise BadData(f"key {shown(name)} is given {count} times in one object", fix="give every key once")
+
+    try:
+        json.loads(body, object_pairs_hook=pairs, parse_float=str, parse_int=str)
+    except RecursionError as error:
+        raise Mistake("the JSON is nested too deeply") from error
 
 
 def where(message: str, body: bytes) -> str:
@@ -254,12 +287,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 8) -> Any:
     if isinstance(value, Beyond):
         return value.text
+    if isinstance(value, list | dict) and not depth:
+        return "…"
     if isinstance(value, list):
-        return [_plain(v) for v in value[:SHOWN]]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [_plain(v, depth - 1) for v in value[:SHOWN]]
+    return {k: _plain(v, depth - 1) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def keys(field: Field) -> tuple[str, ...] | None:

@@ -142,7 +142,7 @@ EXTRAS = {
     "pyarrow": "arrow", "onnx": "onnx", "xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost",
     "torch": "torch", "tensorflow": "tensorflow", "keras": "keras", "skops": "skops", "cloudpickle": "python",
     "mlflow": "mlflow", "uvicorn": "serve", "httptools": "serve", "cryptography": "sign", "uv": "python",
-    "httpx": "client", "grpc": "grpc", "google": "grpc",
+    "httpx": "client", "grpc": "grpc", "google": "grpc", "opentelemetry": "otel",
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -26,6 +25,9 @@ def run(
     """
     need("uvicorn")
     need("httptools")
+    import msgspec
+
+    from anyport.serve import guard, logs, tls
     from anyport.serve.app import App
     from anyport.serve.control import Control
     from anyport.serve.deployment import Deployment
@@ -42,7 +44,11 @@ def run(
     workers = settings.workers
     if not bundles and settings.contract != "sagemaker":  # there, requests load the models
         raise Mistake("nothing to serve", fix="anyport serve BUNDLE")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin(settings.log_format)
+    if settings.otel:
+        need("opentelemetry.sdk")
+    secure = tls.context(settings)
+    settings = msgspec.structs.replace(settings, max_connections=guard.room(settings.max_connections))
     closing = ExitStack()
     calls = ""
     if settings.grpc_port is not None:
@@ -64,8 +70,11 @@ def run(
     deployment.commit()
     deployment.before = None
     listening = bind(settings.host, settings.port)
-    where = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{listening.getsockname()[1]}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"{'https' if secure else 'http'}://{host}:{listening.getsockname()[1]}"
     app = App(site)
+    if secure is not None:
+        app.reread.append(lambda: tls.again(secure, settings))
 
     def ready() -> None:
         announce(where, [f"{one.name} {one.version}" for one in site.plan.models], json=json, grpc=calls)
@@ -73,7 +82,11 @@ def run(
     def one(number: int, line: Line | None) -> None:
         deployment.forked(number)
         site.control = Control(app, deployment, line)
-        serve_one(app, [listening], lambda: deployment.load(site.models), ready if line is None else lambda: None)
+        serve_one(
+            app, [listening], lambda: deployment.load(site.models),
+            ready if line is None else lambda: None,  # a worker of several says so on its line
+            secure=secure, forked=line is not None,
+        )  # fmt: skip
 
     with closing:
         if workers == 1:

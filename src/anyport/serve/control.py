@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import TYPE_CHECKING
@@ -46,8 +44,6 @@ class Control:
         if self.line is not None:
             self.loop.add_reader(self.line.socket, self.heard)
             self.line.send(Up())
-        elif threading.current_thread() is threading.main_thread():  # no other hears signals
-            self.loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._hangup()))
 
     async def change(self, edit: Callable[[Plan], Plan]) -> Plan:
         """Serve what `edit` makes of the plan, in all workers or in none. Returns the plan, complete.
@@ -104,6 +100,11 @@ class Control:
         for model in leaving:
             model.leave()
         log.info("plan %d: %s", self.app.site.plan.generation, self.app.site.plan)
+
+    def hangup(self) -> None:
+        """SIGHUP: reload, where nobody else decides that for all workers."""
+        if self.line is None:
+            self._spawn(self._hangup())
 
     async def _hangup(self) -> None:
         try:

@@ -56,6 +56,7 @@ class Hot:
         assert predictor.encoder is not None
         self.signature = predictor.signature
         self.fill = fill
+        self.columns = len(predictor.signature.inputs)
         self.row: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
         self.rows: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
         self.matrix = np.zeros((CAPACITY, predictor.encoder.width), predictor.encoder.tensor)
@@ -171,8 +172,10 @@ def maker(field: Field, predictor: GraphPredictor) -> Callable[[dict[str, NDArra
 class Tick:
     """Joins the rows of all connections that arrive in one turn of the event loop. Not thread-safe."""
 
-    def __init__(self, hot: Hot, slot: Slot, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, hot: Hot, slot: Slot, loop: asyncio.AbstractEventLoop, *, unique: bool = True) -> None:
         self.hot = hot
+        self.unique = unique
+        """Whether a key that comes twice is refused."""
         self.slot = slot
         self.loop = loop
         self.used = 0
@@ -191,6 +194,8 @@ class Tick:
                 count = len(rows)
                 if not 0 < count <= SHORT:
                     return False
+                if self.unique and body.count(58) != hot.columns * count:
+                    codec.once(body)
                 if self.used + count > CAPACITY:
                     self.flush()
                 at = self.used
@@ -199,6 +204,8 @@ class Tick:
                         return False
             else:
                 row = hot.row(body)
+                if self.unique and body.count(58) != hot.columns:  # 58 is ":", and msgspec takes the last of two keys
+                    codec.once(body)
                 count = 0
                 if self.used == CAPACITY:
                     self.flush()

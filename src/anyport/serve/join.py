@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from time import perf_counter
 
 from anyport.batch import Batch, Outcome, concat, rows, take
+from anyport.serve.note import Note
+from anyport.serve.reply import current
 
 ROWS = 1024
 """One run joins at most this many rows; a longer batch runs alone."""
@@ -18,13 +21,13 @@ class Joiner:
     def __init__(self, run: Callable[[Batch], Outcome], pool: Executor) -> None:
         self.run = run
         self.pool = pool
-        self.asked: list[tuple[Batch, asyncio.Future[Outcome]]] = []
+        self.asked: list[tuple[Batch, asyncio.Future[Outcome], Note | None]] = []
         self.task: asyncio.Task[None] | None = None
 
     async def ask(self, batch: Batch) -> Outcome:
         """Answers to these rows; the exception is the model's own."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.asked.append((batch, future))
+        self.asked.append((batch, future, current.get()))
         if self.task is None:
             self.task = asyncio.create_task(self.work())
         return await future
@@ -33,10 +36,13 @@ class Joiner:
         """Run until nobody waits."""
         loop = asyncio.get_running_loop()
         try:
-            while self.asked:
-                taken = self.taken()
-                found = await loop.run_in_executor(self.pool, self.together, [batch for batch, _ in taken])
-                for (_, future), result in zip(taken, found, strict=True):
+            while taken := self.taken():
+                started = perf_counter()
+                found = await loop.run_in_executor(self.pool, self.together, [batch for batch, _, _ in taken])
+                size, now = sum(rows(batch) for batch, _, _ in taken), perf_counter()
+                for (_, future, note), result in zip(taken, found, strict=True):
+                    if note is not None:
+                        note.running, note.ran, note.batch = started, now, size
                     if future.done():  # its caller has gone
                         continue
                     if isinstance(result, Outcome):
@@ -46,10 +52,11 @@ class Joiner:
         finally:
             self.task = None
 
-    def taken(self) -> list[tuple[Batch, asyncio.Future[Outcome]]]:
-        """The first in the queue and as many after it as one run may join."""
+    def taken(self) -> list[tuple[Batch, asyncio.Future[Outcome], Note | None]]:
+        """The first in the queue and as many after it as one run may join; none whose caller has gone."""
+        self.asked = [one for one in self.asked if not one[1].done()]
         size = count = 0
-        for batch, _ in self.asked:
+        for batch, _, _ in self.asked:
             size += rows(batch)
             if count and size > ROWS:
                 break

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 class Asker(Caller, Protocol):
     """A connection, as far as a lane speaks to it."""
 
-    def write(self, start: bytes, body: bytes, keep: bool) -> None:
-        """Write an answer whose status line and first headers are `start`."""
-
-    def done(self, now: float) -> None:
-        """An answer is about to be written."""
+    def answered(self, body: bytes, now: float, keep: bool, start: bytes = ...) -> None:
+        """Write a 200 whose status line and first headers are `start`."""
 
 
 class Lane:
@@ -53,8 +50,7 @@ class Told:
 
     def answered(self, body: bytes, now: float, keep: bool) -> None:
         """Write the 200; the shadow comes after it."""
-        self.caller.done(now)
-        self.caller.write(self.lane.start, body, keep)
+        self.caller.answered(body, now, keep, self.lane.start)
         mirror = self.lane.model.mirror
         if mirror is not None:
             mirror.offer((self.lane.model, self.body, body))

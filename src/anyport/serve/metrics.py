@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from anyport.errors import Mistake
 
-CODES = (200, 400, 401, 404, 405, 413, 415, 422, 500, 503)
+CODES = (200, 400, 401, 404, 405, 408, 413, 414, 415, 422, 429, 431, 500, 503, 504)
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram; one bucket more holds the rest."""
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)

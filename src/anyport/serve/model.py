@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +22,7 @@ from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
 from anyport.serve.mirror import Mirror
-from anyport.serve.reply import Headers, Reply, fault
+from anyport.serve.reply import Headers, Problem, Reply, current, fault
 from anyport.serve.wire import Wire
 from anyport.signature import Signature
 
@@ -45,6 +47,10 @@ class Served:
         self.pool = ThreadPoolExecutor(1, thread_name_prefix=f"anyport-{bundle.name}")
         """One thread: a Python model may not be safe with two, and a graph's run fills a core anyway."""
         self.joiner = Joiner(self.run, self.pool)
+        self.waiting = 0
+        """Requests that wait for a thread, or are in one."""
+        self.took = 0.0
+        """Seconds that the last of them took."""
         self.closing = ExitStack()
         """Ends what the predictor has started."""
         self.shows: Headers = ()
@@ -109,20 +115,35 @@ class Served:
             self.mirror.offer((self, batch, found))
         return found
 
-    async def respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
-        """The reply to a body: short work here, long bodies and slow models in their thread. Raises Problem."""
-        with self.used():
-            return await self._respond(body, asked, partial=partial)
+    async def respond(self, body: bytes, asked: Wire, *, partial: bool, queue: int = 1024) -> Reply:
+        """The reply to a body: short work here, long bodies and slow models in their thread, for which at most
+        `queue` requests wait. Raises Problem."""
+        if not self.off and len(body) <= SMALL:
+            return wire.answer(self.noted, body, asked, self.signature, partial=partial)
+        if self.waiting >= queue:
+            what = f"{self.waiting} requests wait for {self.name} already"
+            seconds = min(max(1, math.ceil(self.took)), 60)
+            raise Problem(
+                429, "Busy", what, f"ask again in {seconds} s, or another replica",
+                headers=((b"retry-after", b"%d" % seconds),),
+            )  # fmt: skip
+        self.waiting += 1
+        started = perf_counter()
+        try:
+            with self.used():
+                return await self.later(body, asked, partial=partial)
+        finally:
+            self.waiting -= 1
+            self.took = perf_counter() - started
 
-    async def _respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
+    async def later(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
+        """The reply to a body, off the event loop."""
         loop = asyncio.get_running_loop()
-        short = len(body) <= SMALL
-
-        def whole() -> Reply:
-            return wire.answer(self.run, body, asked, self.signature, partial=partial)
-
         if not self.off:
-            return whole() if short else await loop.run_in_executor(self.pool, whole)
+            # the thread sees the request that it works for
+            answer = functools.partial(wire.answer, self.noted, body, asked, self.signature, partial=partial)
+            return await loop.run_in_executor(self.pool, copy_context().run, answer)
+        short = len(body) <= SMALL
         if short:
             read = wire.decode(asked, body, self.signature)
         else:
@@ -136,7 +157,18 @@ class Served:
         def worded() -> Reply:
             return wire.encode(asked, read, found, self.signature, partial=partial)
 
-        return worded() if short else await loop.run_in_executor(None, worded)
+        return worded() if short else await loop.run_in_executor(None, copy_context().run, worded)
+
+    def noted(self, batch: Batch) -> Outcome:
+        """`run`, with its time and size written down for the request that is answered here."""
+        note = current.get()
+        if note is None:
+            return self.run(batch)
+        note.running, note.batch = perf_counter(), rows(batch)
+        try:
+            return self.run(batch)
+        finally:
+            note.ran = perf_counter()
 
 
 def quickest(call: Callable[[], object]) -> float:

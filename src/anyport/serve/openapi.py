@@ -130,10 +130,14 @@ ERROR = {
 }  # fmt: skip
 STATUSES = {
     "400": "The body is not in its format, or a query parameter is wrong.", "401": "No valid API key.",
-    "406": "The answer cannot be written as Accept asks.", "413": "The body is too large.",
-    "415": "The body is of a format that is not read.",
+    "406": "The answer cannot be written as Accept asks.", "408": "The request came too slowly.",
+    "413": "The body is too large.", "414": "The URL is too long.",
+    "415": "The body is of a format that is not read, or is compressed otherwise than with gzip or deflate.",
     "422": "Rows do not fit the model: every one of them, and no answers.",
-    "500": "The model failed.", "503": "The model is still being loaded.",
+    "429": "Too many requests wait for this model; Retry-After says when to ask again.",
+    "431": "The headers are too many or too long.", "500": "The model failed.",
+    "503": "The model is being loaded, or there are too many connections; Retry-After says when to ask again.",
+    "504": "The model takes too long.",
 }  # fmt: skip
 
 

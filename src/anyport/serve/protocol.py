@@ -10,18 +10,20 @@ before ASGI starts.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Container
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from anyport.serve import openapi
+from anyport.serve import guard, openapi
 from anyport.serve.app import App
 from anyport.serve.choice import HEADER, label
+from anyport.serve.connection import Guarded
 from anyport.serve.hot import Tick
 from anyport.serve.lanes import Fork, Lane
+from anyport.serve.note import Note, parent
 from anyport.serve.reply import Problem, fault, plain
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ DRAINED = 32 << 20
 """Bytes of a request that are still read after it was answered (413)."""
 
 
-def protocol(app: App) -> type[HttpToolsProtocol]:
+def protocol(app: App) -> type[HotProtocol]:
     """The protocol class of one worker, without any short cut yet."""
 
     class Bound(HotProtocol):
@@ -57,7 +59,7 @@ def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
     for model in site.models:
         if model.hot is not None:
             if model.tick is None:
-                model.tick = Tick(model.hot, model.slot, loop)
+                model.tick = Tick(model.hot, model.slot, loop, unique=site.settings.unique_keys)
             lanes[id(model)] = lane(model, model.tick)
     ticks: dict[bytes, Tick | Lane] = {}
     forks: dict[bytes, Fork] = {}
@@ -71,6 +73,7 @@ def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
             elif id(model) in lanes:
                 ticks[raw] = lanes[id(model)]
     app.ticks, app.forks = ticks, forks
+    app.models = {model.tick: model for model in site.models if model.tick is not None}
 
 
 def lane(model: Served, tick: Tick) -> Tick | Lane:
@@ -86,42 +89,41 @@ def bare(way: Tick | Lane) -> Tick:
     return way.tick if isinstance(way, Lane) else way
 
 
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(Guarded):
     """One connection."""
-
-    host: App
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.tick: Tick | Lane | None = None
         """Where this connection's unanswered rows are."""
-        self.unanswered = 0
-        self.kept: Tick | Lane | None = None
-        """Set while a request for the hot path is being read."""
-        self.parts: list[bytes] = []
-        self.size = 0
         self.last = False
         """The server stops: the next answer closes the connection."""
-        self.seen = perf_counter()
-        self.reading = False
         self.method = b""
         self.offered = False
         """An upgrade: see `declined`."""
         self.drained = 0
         """Bytes read for a request that was answered before its end."""
+        self.noted = False
+        """The request has an id of its own, or is to be logged."""
+        self.lines: deque[tuple[bytes, Note | None]] | None = None
+        """Where any unanswered row of this connection has them: a header line, and what to log, of each."""
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, but an offer to upgrade is declined without losing the body that came with it."""
         self._unset_keepalive_if_required()
+        size = len(data)
+        self.piecemeal = self.reading or size > self.host.site.settings.max_head
         while data:
             try:
                 self.parser.feed_data(data)
-                return
+                break
             except httptools.HttpParserUpgrade as error:
                 data = self.declined(data[error.args[0] :])
             except httptools.HttpParserError:
-                self.send_400_response("this is not HTTP/1.1")
+                self.refuse(self.problem or Problem(400, "BadRequest", "this is not HTTP/1.1"))
                 return
+        if self.reading:
+            self.pending(size)
 
     def declined(self, rest: bytes) -> bytes:
         """The request again, without its offer, and what came after its headers.
@@ -142,10 +144,14 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self.kept = None
-        self.reading = True
-        self.drained = 0
+        self.reading = self.heading = self.moved = True
+        self.drained = self.late = self.size = 0
 
     def on_headers_complete(self) -> None:
+        if self.piecemeal or len(self.headers) > guard.HEADERS or len(self.url) > self.host.site.settings.max_url:
+            self.measure()
+        self.heading = False
+        self.moved = True
         self.offered = self.parser.should_upgrade()
         self.method = self.parser.get_method()
         if self.offered:
@@ -158,11 +164,12 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.kept = tick
         self.parts = []
-        self.size = 0
         if self.expect_100_continue:
             self.cold()  # rare; ASGI asks for the body when it wants it
 
     def on_body(self, body: bytes) -> None:
+        self.moved = True
+        self.size += len(body)
         if self.kept is None:
             super().on_body(body)
             if self.cycle.response_complete:
@@ -172,7 +179,6 @@ class HotProtocol(HttpToolsProtocol):
                     self.transport.close()
             return
         self.parts.append(body)
-        self.size += len(body)
         if self.size > self.host.site.settings.max_body:
             self.cold()
 
@@ -193,6 +199,8 @@ class HotProtocol(HttpToolsProtocol):
             self.unanswered += 1
             if tick.take(self, body, self.parser.should_keep_alive() and not self.last):
                 self.kept = None
+                if self.noted or self.lines is not None:
+                    self.remember(bare(tick))
                 return
             self.unanswered -= 1
         self.cold()
@@ -200,16 +208,43 @@ class HotProtocol(HttpToolsProtocol):
 
     def ordinary(self) -> bool:
         """Whether the headers allow the short cut."""
+        host = self.host
+        self.noted = host.logs
+        looked, traced = host.looked, host.tracing is not None
         for name, value in self.headers:
-            if name == b"content-type":
-                if value not in JSON:
+            if name in looked:
+                if name == b"content-type":
+                    if value not in JSON:
+                        return False
+                elif name == b"x-request-id":
+                    self.noted = True
+                elif name == b"accept":
+                    if value not in ANSWERS:
+                        return False
+                elif name == HEADER:
+                    if not self.meant(value):
+                        return False
+                elif name == b"traceparent":
+                    above = parent(value)
+                    traced = above is None or above.sampled
+                else:
                     return False
-            elif name == b"accept":
-                if value not in ANSWERS:
-                    return False
-            elif name == b"content-encoding" or (name == HEADER and not self.meant(value)):
-                return False
-        return self.host.site.keys is None or self.host.site.keys.allow(self.headers)
+        return not traced and (host.site.keys is None or host.site.keys.allow(self.headers))
+
+    def remember(self, tick: Tick) -> None:
+        """The last request that was taken wants a line in its answer, or in the log; or one before it does."""
+        if self.lines is None:
+            self.lines = deque([(b"", None)] * (self.unanswered - 1))
+        if not self.noted:
+            self.lines.append((b"", None))
+            return
+        _, start, stop, _, _, at = tick.waiting[-1]
+        note = Note(self.headers, "POST", self.url.partition(b"?")[0].decode("latin-1"), self.client, at)
+        note.rows = stop - start
+        if self.host.logs:
+            model = self.host.models[tick]
+            note.model, note.version = model.name, model.version
+        self.lines.append((b"\r\nx-request-id: " + note.given if note.given else b"", note))
 
     def meant(self, version: bytes) -> bool:
         """Whether a version that the headers name is the one that is about to be asked."""
@@ -219,6 +254,10 @@ class HotProtocol(HttpToolsProtocol):
     def cold(self) -> None:
         """Give the request to uvicorn: what was read of it so far, as if it came now."""
         self.settle()
+        if len(self.pipeline) >= guard.PIPELINE:
+            self.problem = guard.deep()
+            self.heading = True  # ASGI never hears of this request
+            raise self.problem
         url, headers, expect, parts = self.url, self.headers, self.expect_100_continue, self.parts
         kept, self.kept, self.parts = self.kept, None, []
         super().on_message_begin()
@@ -235,7 +274,10 @@ class HotProtocol(HttpToolsProtocol):
     def release(self, leaving: Container[int]) -> None:
         """Let go of Ticks whose models leave: a request that is still being read for one goes to ASGI."""
         if self.kept is not None and id(bare(self.kept)) in leaving:
-            self.cold()
+            try:
+                self.cold()
+            except Problem as problem:  # too many requests of this connection are open already
+                self.refuse(problem)
         if self.tick is not None and id(bare(self.tick)) in leaving and not self.unanswered:
             self.tick = None
 
@@ -246,24 +288,31 @@ class HotProtocol(HttpToolsProtocol):
 
     # what the Tick calls
 
-    def answered(self, body: bytes, now: float, keep: bool) -> None:
+    def answered(self, body: bytes, now: float, keep: bool, start: bytes = STATUS_LINE[200]) -> None:
         """Write a 200."""
         self.unanswered -= 1
         self.seen = now
-        self.write(STATUS_LINE[200], body, keep)
-
-    def done(self, now: float) -> None:
-        """A Lane is about to write an answer."""
-        self.unanswered -= 1
-        self.seen = now
+        self.write(start, body, keep, b"" if self.lines is None else self.recalled(200, body, now))
 
     def failed(self, error: Exception, now: float, keep: bool) -> None:
         """Write a 500."""
         self.unanswered -= 1
         self.seen = now
-        self.write(STATUS_LINE[500], plain(fault(error)).body, keep)
+        body = plain(fault(error, self.lines[0][1] if self.lines else None)).body
+        self.write(STATUS_LINE[500], body, keep, b"" if self.lines is None else self.recalled(500, body, now))
 
-    def write(self, start: bytes, body: bytes, keep: bool) -> None:
+    def recalled(self, status: int, body: bytes, now: float) -> bytes:
+        """The header line of the next answer; and it is logged."""
+        assert self.lines is not None
+        line, note = self.lines.popleft()
+        if not self.lines:
+            self.lines = None
+        if note is not None and self.host.access is not None:
+            note.status, note.bytes = status, len(body)
+            self.host.access.write(note, now)
+        return line
+
+    def write(self, start: bytes, body: bytes, keep: bool, line: bytes = b"") -> None:
         """One answer, one write. `start` is its status line, and headers of its own if it has any."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
@@ -274,21 +323,13 @@ class HotProtocol(HttpToolsProtocol):
             lines = b"".join(b"%b: %b\r\n" % header for header in defaults)
             host.head = (defaults, lines + b"content-type: application/json\r\ncontent-length: ")
         end = b"\r\n\r\n" if keep else b"\r\nconnection: close\r\n\r\n"
+        if line:
+            end = line + end
         self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], len(body), end, body))
         if not keep:
             self.transport.close()
 
     # what the transport and the server call
-
-    def send_400_response(self, msg: str) -> None:
-        """A request that is no HTTP: answer what came before it, then say so and close."""
-        self.settle()
-        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
-            # requests that came whole get their answers, in order, before the connection closes
-            self.cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        self.write(STATUS_LINE[400], plain(Problem(400, "BadRequest", msg)).body, keep=False)
 
     def shutdown(self) -> None:
         """The server stops: finish what was begun, then close."""
@@ -304,13 +345,9 @@ class HotProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests from it until it does."""
         super().pause_writing()
+        self.stuck = self.late = 0
         self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flow.resume_reading()
-
-    def idle(self, since: float) -> bool:
-        """Whether it has waited for a request since before `since`. After ASGI's answers uvicorn has a timer."""
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and not self.reading and not self.unanswered and self.seen < since

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import msgspec
+
+from anyport.serve.note import Note
 
 Headers = tuple[tuple[bytes, bytes], ...]
 TEXT = b"text/plain; charset=utf-8"
@@ -50,8 +53,13 @@ def plain(problem: Problem) -> Reply:
     return Reply(problem.status, msgspec.json.encode(said), headers=problem.headers)
 
 
-def fault(error: BaseException) -> Problem:
+current: ContextVar[Note | None] = ContextVar("note", default=None)
+"""The request that is being answered here."""
+
+
+def fault(error: BaseException, note: Note | None = None) -> Problem:
     """A 500 for what went wrong after the request was found good; the log has the reason under the same id."""
-    number = secrets.token_hex(8)
-    log.error("request %s failed", number, exc_info=error)
+    note = note or current.get()
+    number = note.id if note is not None else secrets.token_hex(8)
+    log.error("request %s failed", number, exc_info=error, extra={"note": note, "id": number})
     return Problem(500, "Failed", "the model failed on this request; nothing is wrong with its form", id=number)

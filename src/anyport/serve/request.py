@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
+from anyport.batch import Outcome, rows
+from anyport.codec import Body
+from anyport.serve import coding
+from anyport.serve.note import Note
 from anyport.serve.reply import Problem, Refuse, Reply, plain
 from anyport.serve.wire import Wire
+from anyport.signature import Signature
 
 if TYPE_CHECKING:
     from anyport.serve.model import Served
     from anyport.serve.site import Site
 
+SHORT = 256
+"""Bytes of a compressed body that is inflated on the event loop; they hold 256 KiB at most."""
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Request:
     """One HTTP request on its way to an answer."""
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, site: Site) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, site: Site, note: Note | None = None) -> None:
         self.scope = scope
         self.site = site
         self.method: str = scope["method"]
@@ -31,6 +40,8 @@ class Request:
         """What the route's pattern holds in braces, percent-decoded."""
         self.model: Served | None = None
         """The model that `answer` asked, once it is known."""
+        self.note = note
+        """Where its steps are written down, for the log and the trace."""
         self._receive = receive
 
     @property
@@ -51,7 +62,22 @@ class Request:
         return given == "true"
 
     async def body(self) -> bytes:
-        """The whole body. Problem 413 where it is too large, which the headers may say before anything is sent."""
+        """The whole body, without the coding that it was sent in.
+
+        Problem 413 where it is too large, which the headers may say before anything is sent, 408 where it comes too
+        slowly, 415 for a coding that is not taken, 400 for a body that is not in it.
+        """
+        named = coding.coding(self.headers.get(b"content-encoding", b""))
+        body = await self.sent()
+        if not named:
+            return body
+        most = self.site.settings.max_body
+        if len(body) <= SHORT:
+            return coding.inflate(body, named, most)
+        return await asyncio.get_running_loop().run_in_executor(None, coding.inflate, body, named, most)
+
+    async def sent(self) -> bytes:
+        """The whole body as it was sent."""
         most = self.site.settings.max_body
         length = self.headers.get(b"content-length")
         if length is not None and int(length) > most:
@@ -60,6 +86,9 @@ class Request:
         size = 0
         while True:
             message = await self._receive()
+            problem = self.scope.get("state", {}).get("problem")
+            if problem is not None:
+                raise problem  # the connection's: too slow, or no end of headers
             if message["type"] != "http.request":
                 return b""  # the client has gone, and nobody reads the reply
             parts.append(message.get("body", b""))
@@ -78,7 +107,8 @@ class Request:
     async def answer(self, model: Served, wire: Wire, *, partial: bool = False) -> Reply:
         """The reply of a model to this request's body, in a wire contract.
 
-        Problem: 503 while the model is being loaded, 413, 400, 422, 500.
+        Problem: 503 while the model is being loaded, 429 where too many wait for it, 504 where it takes too long,
+        and what `body` and the wire raise: 408, 413, 415, 400, 422, 500.
         """
         self.model = model
         if model.predictor is None:
@@ -86,12 +116,43 @@ class Request:
                 503, "NotReady", "the model is still being loaded", "ask again; GET /readyz says when",
                 headers=((b"retry-after", b"1"),),
             )  # fmt: skip
-        encoding = self.headers.get(b"content-encoding", b"identity").strip().lower()
-        if encoding != b"identity":
-            said = encoding.decode("latin-1")
-            raise Problem(415, "Encoded", f"{said} bodies are not taken here", "send it uncompressed")
+        note = self.note
+        if note is not None:
+            note.model, note.version = model.name, model.version
+        seconds, queue = self.site.settings.timeout, self.site.settings.max_queue
         with model.used():
-            return await model.respond(await self.body(), wire, partial=partial)
+            body = await self.body()
+            try:
+                async with asyncio.timeout(seconds):
+                    asked = wire if note is None else Noted(wire, note)
+                    return await model.respond(body, asked, partial=partial, queue=queue)
+            except TimeoutError as error:
+                what = f"the model did not answer within {seconds:g} seconds"
+                raise Problem(
+                    504, "Timeout", what, "ask for fewer rows at a time, or later", headers=((b"retry-after", b"1"),)
+                ) from error
+
+
+class Noted:
+    """A wire that writes down how many rows there were, and when each step was done."""
+
+    def __init__(self, inner: Wire, note: Note) -> None:
+        self.inner = inner
+        self.note = note
+
+    def decode(self, body: bytes, signature: Signature, /) -> Body:
+        """As `inner`."""
+        read = self.inner.decode(body, signature)
+        self.note.rows = rows(read.batch)
+        self.note.decoded = perf_counter()
+        return read
+
+    def encode(self, outcome: Outcome, signature: Signature, /) -> Reply:
+        """As `inner`."""
+        self.note.encoding = perf_counter()
+        reply = self.inner.encode(outcome, signature)
+        self.note.encoded = perf_counter()
+        return reply
 
 
 Handler = Callable[[Request], Awaitable[Reply]]

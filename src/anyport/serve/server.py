@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -16,11 +18,10 @@ from uvicorn import Config, Server
 
 import anyport
 from anyport.errors import Mistake
+from anyport.serve import trace
 from anyport.serve.app import App
 from anyport.serve.protocol import HotProtocol, protocol, short_cut
 
-KEEP_ALIVE = 75
-"""Seconds an idle connection is kept: longer than load balancers keep theirs (60), so that they close first."""
 DRAIN = 20
 """Seconds that answers under way get after a stop."""
 
@@ -28,15 +29,21 @@ DRAIN = 20
 class Worker(Server):
     """One process's server. `load` runs in a thread once it listens; `ready` is called after that."""
 
-    def __init__(self, config: Config, app: App, load: Callable[[], None], ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, app: App, load: Callable[[], None], ready: Callable[[], None], *, forked: bool = False
+    ) -> None:
         super().__init__(config)
         self.app = app
         self.parent = os.getppid()
         self.load = load
         self.ready = ready
+        self.forked = forked
         self.broken: Exception | None = None
         self.grpc: Any = None
         """grpc.aio's server, where the settings want one."""
+        self.leave = math.inf
+        """When to stop listening (perf_counter's)."""
+        self.hup = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then load: probes are answered meanwhile."""
@@ -63,29 +70,67 @@ class Worker(Server):
         self.ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn's tick, ten a second; once a second, idle connections of the hot path are closed."""
+        """uvicorn's tick, ten a second; once a second, every connection is looked at, and the keys' file."""
+        now = perf_counter()
+        if self.app.access is not None:
+            self.app.access.flush()
+        if self.hup:
+            self.hup = False
+            for read in self.app.reread:
+                read()
+            if self.app.site.control is not None:
+                self.app.site.control.hangup()
         if counter % 10 == 0:
-            since = perf_counter() - KEEP_ALIVE
             for connection in list(self.server_state.connections):
-                if isinstance(connection, HotProtocol) and connection.idle(since):
-                    connection.transport.close()
+                if isinstance(connection, HotProtocol):
+                    connection.sweep(now)
+            if self.app.site.keys is not None:
+                self.app.site.keys.refresh()
+            if self.app.access is not None:
+                self.app.access.again()
             if os.getppid() != self.parent:
                 self.should_exit = True  # whoever started us is gone and cannot stop us any more
+        if now >= self.leave:
+            self.should_exit = True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, over HTTP and gRPC at once, and let answers under way out."""
+        """Stop listening, over HTTP and gRPC at once, and let answers under way out; slow clients are swept still."""
         calls = asyncio.create_task(self.grpc.stop(DRAIN)) if self.grpc is not None else None
-        await super().shutdown(sockets=sockets)
-        if calls is not None:
-            await calls
+        sweeping = asyncio.create_task(self.swept())
+        try:
+            await super().shutdown(sockets=sockets)
+            if calls is not None:
+                await calls
+        finally:
+            sweeping.cancel()
+
+    async def swept(self) -> None:
+        """Look at every connection once a second."""
+        while True:
+            await asyncio.sleep(1)
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HotProtocol):
+                    connection.sweep(perf_counter())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop and drain; a second Ctrl-C stops at once. uvicorn's own would raise the signal again at the end,
-        and a server that was asked to stop has not failed."""
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
+        """Say that we are not ready, wait for `drain_delay`, stop and drain; a second signal stops at once.
+
+        uvicorn's own would raise the signal again at the end, and a server that was asked to stop has not failed.
+        """
+        if self.forked and sig == signal.SIGINT:
+            return  # a terminal's Ctrl-C reaches all of the group; the parent passes on a SIGTERM
+        if self.app.site.draining:
+            if self.app.access is not None:
+                self.app.access.flush()
+            # threads that run a model cannot be stopped, and Python would wait for them
+            os._exit(128 + sig)
+        self.app.site.draining = True
+        self.leave = perf_counter() + self.app.site.settings.drain_delay
+
+    def handle_hup(self, sig: int, frame: FrameType | None) -> None:
+        """Read again what can change while we run."""
+        self.hup = True
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -103,21 +148,34 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
-def worker(app: App, load: Callable[[], None], ready: Callable[[], None]) -> Worker:
+def worker(
+    app: App, load: Callable[[], None], ready: Callable[[], None], *,
+    secure: ssl.SSLContext | None = None, forked: bool = False,
+) -> Worker:  # fmt: skip
     """A server of this process, not yet running."""
     config = Config(
         app, http=protocol(app), ws="none", lifespan="off", interface="asgi3", loop="auto", log_config=None,
-        log_level="warning", access_log=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE,
+        log_level="warning", access_log=False, proxy_headers=False, timeout_keep_alive=app.site.settings.keep_alive,
         timeout_graceful_shutdown=DRAIN, headers=[("server", f"anyport/{anyport.__version__}")],
     )  # fmt: skip
-    return Worker(config, app, load, ready)
+    if secure is not None:
+        config.load()
+        config.ssl = secure
+    return Worker(config, app, load, ready, forked=forked)
 
 
-def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], None], ready: Callable[[], None]) -> None:
+def serve_one(
+    app: App, sockets: Sequence[socket.socket], load: Callable[[], None], ready: Callable[[], None], *,
+    secure: ssl.SSLContext | None = None, forked: bool = False,
+) -> None:  # fmt: skip
     """Serve in this process until a signal asks to stop. Raises what loading raised."""
     # a long body is decoded in a thread; the default of 5 ms would be every other caller's latency
     sys.setswitchinterval(0.001)
-    one = worker(app, load, ready)
+    if app.site.settings.otel:
+        app.tracing = trace.tracing()
+    one = worker(app, load, ready, secure=secure, forked=forked)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, one.handle_hup)
     try:
         one.run(sockets=list(sockets))
     finally:
@@ -126,5 +184,11 @@ def serve_one(app: App, sockets: Sequence[socket.socket], load: Callable[[], Non
         else:
             for model in app.site.models:
                 model.close()
+        for model in app.site.models:
+            model.close()
+        if app.access is not None:
+            app.access.flush()
+        if app.tracing is not None:
+            app.tracing.close()
     if one.broken is not None:
         raise one.broken

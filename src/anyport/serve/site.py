@@ -35,6 +35,8 @@ class Site:
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.draining = False
+        """A stop was asked for: probes are told, so that nobody new is sent here."""
         self.admin = admin
         """Who may change the plan; None: nobody over HTTP."""
         self.control: Control | None = None

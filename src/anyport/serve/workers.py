@@ -104,8 +104,10 @@ class Workers:
             os.kill(pid, signal.SIGTERM)
 
     def hung_up(self, sig: int, frame: FrameType | None) -> None:
-        """A signal's handler: reload, in due course."""
+        """A signal's handler: reload, in due course; keys and certificates at once, in every worker."""
         self.hangup = True
+        for pid in list(self.pids):
+            os.kill(pid, sig)
 
     def start(self, number: int) -> None:
         """Fork worker `number`. In the child this does not return."""

@@ -53,16 +53,17 @@ async def livez(request: Request) -> Reply:
 
 
 async def readyz(request: Request) -> Reply:
-    """200 when every model has answered its golden row, and who answers."""
+    """200 when every model has answered its golden row and no stop was asked for, and who answers."""
     site = request.site
+    ready = site.ready and not site.draining
     said = {
-        "ready": site.ready, "server": "anyport", "version": anyport.__version__, "pid": os.getpid(),
+        "ready": ready, "server": "anyport", "version": anyport.__version__, "pid": os.getpid(),
         "models": [
             {"name": m.name, "version": m.version, "digest": m.bundle.digest, "form": m.bundle.form}
             for m in site.models
         ],
     }  # fmt: skip
-    return Reply(200 if site.ready else 503, msgspec.json.encode(said))
+    return Reply(200 if ready else 503, msgspec.json.encode(said), headers=() if ready else ((b"retry-after", b"1"),))
 
 
 async def metrics(request: Request) -> Reply:

@@ -170,4 +170,7 @@ async def call(app: App, path: str, body: bytes, context: Any) -> Reply:
     async def receive() -> Mapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return await app.reply(scope, receive)
+    note = app.began(scope)
+    reply = await app.reply(scope, receive, note)
+    app.over(note, reply.status, len(reply.body))
+    return reply
