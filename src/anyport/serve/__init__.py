@@ -78,6 +78,7 @@ def run(
         announce(where, [f"{name} {version}" for name, version in named], json=json, grpc=calls)
 
     def one(number: int, say: Callable[[], None]) -> None:
+        app.site.host = metrics.host(number)
         for i, model in enumerate(models):
             model.slot = metrics.slot(i, number)
         # Python models are loaded after the fork: OpenMP does not survive one, ORT with one thread does

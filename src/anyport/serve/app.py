@@ -39,6 +39,7 @@ class App:
         request = Request(scope, receive, self.site)
         started = perf_counter()
         refuse: Refuse = plain
+        kind = ""
         try:
             method = "GET" if request.method == "HEAD" else request.method
             route = found[0].get(method) if found is not None else None
@@ -61,11 +62,15 @@ class App:
             request.params = found[1]
             reply = await route.handler(request)
         except Problem as problem:
+            kind = problem.error
             reply = refuse(problem)
             if request.model is not None and problem.status == 422 and problem.more.get("errors"):
                 request.model.slot.refused(len({error["row"] for error in problem.more["errors"]}))
         except Exception as error:
+            kind = "Failed"
             reply = refuse(fault(error))
         if request.model is not None:
-            request.model.slot.request(reply.status, perf_counter() - started)
+            request.model.slot.request(reply.status, perf_counter() - started, kind)
+        else:
+            self.site.host.request(reply.status, kind)
         return reply

@@ -20,6 +20,7 @@ from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
 from anyport.serve.reply import Reply, fault
+from anyport.serve.watch import Watch
 from anyport.serve.wire import Wire
 from anyport.signature import Signature
 
@@ -36,6 +37,7 @@ class Served:
         self.version = bundle.version
         self.signature: Signature = bundle.signature
         self.slot = slot
+        self.watch = Watch(bundle)
         self.predictor: Predictor | None = None
         self.hot: hot.Hot | None = None
         self.off = bundle.form == "python"
@@ -44,6 +46,8 @@ class Served:
         self.pool = ThreadPoolExecutor(1, thread_name_prefix=f"anyport-{bundle.name}")
         """One thread: a Python model may not be safe with two, and a graph's run fills a core anyway."""
         self.joiner = Joiner(self.run, self.pool)
+        self.lasted = 0.0
+        """Seconds of the last run off the hot path."""
         self.closing = ExitStack()
         """Ends what the predictor has started."""
 
@@ -75,15 +79,38 @@ class Served:
         if rows(batch) == 0:
             return Outcome(predictor.blank(self.signature, 0), {})
         self.slot.run(rows(batch))
-        return self.predictor.predict(batch)
+        started = perf_counter()
+        outcome = self.predictor.predict(batch)
+        self.lasted = perf_counter() - started
+        return outcome
 
     async def respond(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
         """The reply to a body: short work here, long bodies and slow models in their thread. Raises Problem."""
+        self.slot.opened(1)
+        try:
+            return await self.responded(body, asked, partial=partial)
+        finally:
+            self.slot.opened(-1)
+
+    async def responded(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
+        """`respond`, not counted as under way."""
         loop = asyncio.get_running_loop()
         short = len(body) <= SMALL
+        started = perf_counter()
 
         def whole() -> Reply:
-            return wire.answer(self.run, body, asked, self.signature, partial=partial)
+            begun = perf_counter()
+            read = wire.decode(asked, body, self.signature)
+            wanted, decoded = wire.wants(read, partial), perf_counter()
+            try:
+                found = self.run(wanted) if wanted is not None else None
+            except Exception as error:
+                raise fault(error) from error
+            ran = perf_counter()
+            reply = wire.encode(asked, read, found, self.signature, partial=partial)
+            if wanted is not None and found is not None:
+                self.watch.batch(wanted, found, (decoded - begun, begun - started, ran - decoded, perf_counter() - ran))
+            return reply
 
         if not self.off:
             return whole() if short else await loop.run_in_executor(self.pool, whole)
@@ -91,14 +118,20 @@ class Served:
             read = wire.decode(asked, body, self.signature)
         else:
             read = await loop.run_in_executor(None, wire.decode, asked, body, self.signature)
-        wanted = wire.wants(read, partial)
+        wanted, decoded = wire.wants(read, partial), perf_counter()
         try:
             found = await self.joiner.ask(wanted) if wanted is not None else None
         except Exception as error:
             raise fault(error) from error
 
+        ran, lasted = perf_counter(), self.lasted
+
         def worded() -> Reply:
-            return wire.encode(asked, read, found, self.signature, partial=partial)
+            reply = wire.encode(asked, read, found, self.signature, partial=partial)
+            if wanted is not None and found is not None:
+                queued = max(ran - decoded - lasted, 0.0)
+                self.watch.batch(wanted, found, (decoded - started, queued, lasted, perf_counter() - ran))
+            return reply
 
         return worded() if short else await loop.run_in_executor(None, worded)
 

@@ -48,7 +48,9 @@ def protocol(app: App) -> type[HttpToolsProtocol]:
 def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
     """Open the hot path of every model that has one, on all connections of this loop, and no other."""
     app.ticks.clear()
-    ticks = {id(model): Tick(model.hot, model.slot, loop) for model in app.site.models if model.hot is not None}
+    ticks = {
+        id(model): Tick(model.hot, model.slot, model.watch, loop) for model in app.site.models if model.hot is not None
+    }
     for path, model in openapi.routes(app.site.models).items():
         if id(model) in ticks:
             # rows that are all good are answered alike with and without the parameter

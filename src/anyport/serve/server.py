@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -17,13 +18,16 @@ from uvicorn import Config, Server
 
 import anyport
 from anyport.errors import Mistake
+from anyport.serve import usage
 from anyport.serve.app import App
 from anyport.serve.protocol import HotProtocol, protocol, short_cut
+from anyport.serve.site import Site
 
 KEEP_ALIVE = 75
 """Seconds an idle connection is kept: longer than load balancers keep theirs (60), so that they close first."""
 DRAIN = 20
 """Seconds that answers under way get after a stop."""
+log = logging.getLogger("anyport.serve")
 
 
 class Worker(Server):
@@ -38,6 +42,8 @@ class Worker(Server):
         self.broken: Exception | None = None
         self.grpc: Any = None
         """grpc.aio's server, where the settings want one."""
+        self.watching: asyncio.Future[None] | None = None
+        """The last second's watch, which another thread works at."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then load: probes are answered meanwhile."""
@@ -57,6 +63,9 @@ class Worker(Server):
             self.broken = error
             self.should_exit = True
             return
+        for model in self.app.site.models:
+            model.slot.begin()
+        watched(self.app.site, len(self.server_state.connections))
         self.app.site.changed = partial(short_cut, self.app, loop)
         self.app.site.changed()
         self.ready()
@@ -64,6 +73,10 @@ class Worker(Server):
     async def on_tick(self, counter: int) -> bool:
         """uvicorn's tick, ten a second; once a second, idle connections of the hot path are closed."""
         if counter % 10 == 0:
+            if self.watching is None or self.watching.done():
+                connections = len(self.server_state.connections)
+                loop = asyncio.get_running_loop()
+                self.watching = loop.run_in_executor(None, watched, self.app.site, connections)
             since = perf_counter() - KEEP_ALIVE
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HotProtocol) and connection.idle(since):
@@ -85,6 +98,17 @@ class Worker(Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+def watched(site: Site, connections: int) -> None:
+    """The second's work that no request should wait for: counting what was seen."""
+    usage.report(site.host, connections)
+    for model in site.models:
+        model.slot.queued(len(model.joiner.asked))
+        try:
+            model.watch.tick(model.slot, site.settings)
+        except Exception:  # counting must never stop; the next second may be fine
+            log.exception("model %s: the last second could not be counted", model.name)
 
 
 def bind(host: str, port: int) -> socket.socket:

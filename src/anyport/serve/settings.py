@@ -29,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_key_file: Annotated[
         Path | None, Meta(description="one key a line; requests then need X-API-Key or Authorization: Bearer")
     ] = None
+    watch_rows: Annotated[
+        int, Meta(ge=0, le=100_000, description="rows a second and worker that drift is measured on; 0 for none")
+    ] = 100
+    drift_window: Annotated[int, Meta(ge=12, description="seconds of which the drift is told")] = 3600
     max_body: Annotated[int, Meta(ge=1, description="bytes; larger bodies are answered 413")] = 16 << 20
     contract: Annotated[
         Literal["sagemaker"] | None, Meta(description="/models becomes SageMaker's multi-model API")

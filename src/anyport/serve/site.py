@@ -24,6 +24,8 @@ class Site:
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.host = metrics.host(0)
+        """Where this worker counts what belongs to no model."""
         self.arriving: set[str] = set()
         """Names of the models that are being loaded by request."""
         self.changed: Callable[[], None] = lambda: None
