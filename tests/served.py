@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from anyport.batch import Column, Outcome
+from anyport import baseline
+from anyport.batch import Batch, Column, Outcome
 from anyport.bundle import Manifest, Tolerance, seal
 from anyport.golden.rows import Golden
 from anyport.golden.store import write
@@ -119,18 +120,25 @@ def graph(model: Any) -> bytes:
     return b.serialize()
 
 
+def outcome(model: Any, inputs: Batch) -> Outcome:
+    """The original's own answers to a Batch."""
+    frame = native(inputs, SIGNATURE)
+    labels = labels_array(SIGNATURE.outputs[0])
+    found = np.array([LABELS.index(label) for label in model.predict(frame)])
+    return Outcome({"prediction": Column(labels[found]), "probability": Column(model.predict_proba(frame))}, {})
+
+
 def bundle(folder: Path, model: Any, *, name: str = "homes", version: str = "") -> Path:
     """A sealed bundle in form graph with golden rows."""
     folder.mkdir(parents=True)
     (folder / "fast.onnx").write_bytes(graph(model))
     (folder / "encoder.json").write_bytes(msgspec.json.encode(encoder(model)))
     inputs, _ = to_batch(rows(60, seed=2), SIGNATURE.inputs)
-    frame = native(inputs, SIGNATURE)
-    labels = labels_array(SIGNATURE.outputs[0])
-    found = np.array([LABELS.index(label) for label in model.predict(frame)])
-    outputs = {"prediction": Column(labels[found]), "probability": Column(model.predict_proba(frame))}
-    golden = Golden(inputs, Outcome(outputs, {}), ("typical",) * 60, 0.0, ())
+    golden = Golden(inputs, outcome(model, inputs), ("typical",) * 60, 0.0, ())
     write(golden, SIGNATURE, folder / "golden.npz")
+    many, _ = to_batch(rows(2000, seed=3), SIGNATURE.inputs)
+    distribution = baseline.make(many, outcome(model, many), SIGNATURE)
+    (folder / "baseline.json").write_bytes(msgspec.json.encode(distribution))
     manifest = Manifest(
         protocol=1, name=name, framework="sklearn", form="graph", signature=SIGNATURE,
         tolerance=Tolerance(), files={}, version=version,

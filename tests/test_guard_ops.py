@@ -519,7 +519,7 @@ def test_a_stop_with_notice_says_so_first_and_serves_on(homes: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_idle_server_stops_within_a_second(homes: Path, workers: str) -> None:
+def test_an_idle_server_stops_at_once(homes: Path, workers: str) -> None:
     with (
         process(homes, "--workers", workers) as (child, url),
         socket.create_connection(("127.0.0.1", port(url)), timeout=10) as idle,
@@ -529,7 +529,7 @@ def test_an_idle_server_stops_within_a_second(homes: Path, workers: str) -> None
         before = time.monotonic()
         child.terminate()
         assert child.wait(5) == 0
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < 3  # 0.2 s on a quiet machine; without a thought for idle ones it is 20
 
 
 def test_a_second_signal_stops_at_once(homes: Path) -> None:

@@ -108,6 +108,8 @@ def carry(out: Path, *roots: str) -> None:
     beside = [
         p.relative_to(here).as_posix() for p in sorted(here.rglob("*.toml")) if p.relative_to(here).parent in folders
     ]
+    if "serve/contracts/page.py" in files:
+        beside += [p.relative_to(here).as_posix() for p in sorted((here / "serve" / "page").iterdir())]
     for name in [*files, *beside]:
         (out / "anyport" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here / name, out / "anyport" / name)

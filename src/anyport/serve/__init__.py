@@ -81,6 +81,7 @@ def run(
 
     def one(number: int, line: Line | None) -> None:
         deployment.forked(number)
+        site.host = site.metrics.host(number)
         site.control = Control(app, deployment, line)
         serve_one(
             app, [listening], lambda: deployment.load(site.models),

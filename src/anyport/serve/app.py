@@ -114,6 +114,7 @@ class App:
         request = Request(scope, receive, self.site, note)
         started = perf_counter()
         refuse: Refuse = plain
+        kind = ""
         try:
             method = "GET" if request.method == "HEAD" else request.method
             route = found[0].get(method) if found is not None else None
@@ -141,13 +142,17 @@ class App:
             note.route = route.path
             reply = await route.handler(request)
         except Problem as problem:
+            kind = problem.error
             reply = refuse(problem)
             if request.model is not None and problem.status == 422 and problem.more.get("errors"):
                 request.model.slot.refused(len({error["row"] for error in problem.more["errors"]}))
         except Exception as error:
+            kind = "Failed"
             reply = refuse(fault(error))
         if request.model is not None:
-            request.model.slot.request(reply.status, perf_counter() - started)
+            request.model.slot.request(reply.status, perf_counter() - started, kind)
             if request.model.shows:
                 reply = reply._replace(headers=(*reply.headers, *request.model.shows))
+        else:
+            self.site.host.request(reply.status, kind)
         return reply

@@ -20,6 +20,8 @@ from anyport.signature import Field, Signature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from anyport.serve.watch import Watch
+
 CAPACITY = 256
 """Rows of the tensor; a run starts early when it is full."""
 SHORT = 32
@@ -172,11 +174,18 @@ def maker(field: Field, predictor: GraphPredictor) -> Callable[[dict[str, NDArra
 class Tick:
     """Joins the rows of all connections that arrive in one turn of the event loop. Not thread-safe."""
 
-    def __init__(self, hot: Hot, slot: Slot, loop: asyncio.AbstractEventLoop, *, unique: bool = True) -> None:
+    def __init__(
+        self, hot: Hot, slot: Slot, watch: Watch, loop: asyncio.AbstractEventLoop, *, unique: bool = True
+    ) -> None:
         self.hot = hot
         self.unique = unique
         """Whether a key that comes twice is refused."""
         self.slot = slot
+        self.watch = watch
+        self.seen: list[Any] | None = None
+        """The rows of this turn, where the watch wants them."""
+        self.decoded = 0.0
+        """When the first of them had been decoded."""
         self.loop = loop
         self.used = 0
         self.waiting: list[tuple[Caller, int, int, bool, bool, float]] = []
@@ -217,6 +226,11 @@ class Tick:
         stop = at + (count or 1)
         if not self.waiting:
             self.loop.call_soon(self.flush)
+            self.seen = self.watch.begin()
+            if self.seen is not None:
+                self.decoded = perf_counter()
+        if self.seen is not None:
+            self.seen.append(rows if count else row)
         self.used = stop
         self.waiting.append((caller, at, stop, count > 0, keep, started))
         return True
@@ -227,8 +241,11 @@ class Tick:
         if not waiting:
             return
         self.waiting, self.used = [], 0
+        seen, self.seen = self.seen, None
+        begun = perf_counter() if seen is not None else 0.0
         try:
             answers = self.hot.answers(0, used)
+            ran = perf_counter() if seen is not None else 0.0
             bodies = [_encode(answers[at:stop] if many else answers[at]) for _, at, stop, many, _, _ in waiting]
         except Exception:
             self.apart(waiting)
@@ -236,6 +253,8 @@ class Tick:
         self.slot.run(used)
         now = perf_counter()
         self.slot.ok([now - one[5] for one in waiting])
+        if seen is not None:
+            self.watch.add(seen, answers, (self.decoded - waiting[0][5], begun - self.decoded, ran - begun, now - ran))
         for (caller, _, _, _, keep, _), body in zip(waiting, bodies, strict=True):
             caller.answered(body, now, keep)
 
@@ -247,7 +266,7 @@ class Tick:
                 body = _encode(answers if many else answers[0])
             except Exception as error:
                 now = perf_counter()
-                self.slot.request(500, now - started)
+                self.slot.request(500, now - started, "Failed")
                 caller.failed(error, now, keep)
             else:
                 self.slot.run(stop - at)

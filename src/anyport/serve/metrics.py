@@ -1,25 +1,51 @@
-"""Counters of all workers in one piece of shared memory, and their Prometheus text."""
+"""Counters of all workers in one piece of shared memory; exposition.py writes them as Prometheus text."""
 
 from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
+from time import time
+from typing import TYPE_CHECKING, Any, Literal
 
 from anyport.errors import Mistake
 
-CODES = (200, 400, 401, 404, 405, 408, 413, 414, 415, 422, 429, 431, 500, 503, 504)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CODES = (
+    200, 201, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 411, 412, 413, 414, 415, 417, 422, 424, 426, 428, 429,
+    431, 499, 500, 501, 502, 503, 504, 507, 599,
+)  # fmt: skip
+"""Status codes that are counted on their own; any other is counted as 599."""
+KINDS = (
+    "BadBody", "BadData", "BadQuery", "BadRequest", "Busy", "Conflict", "Encoded", "Failed", "Forbidden",
+    "MethodNotAllowed", "NotFound", "NotReady", "NotTaken", "TimedOut", "TooLarge", "TooMany", "TooSlow",
+    "Unauthorized", "Other",
+)  # fmt: skip
+"""Problems that are counted on their own, by their `error`; any other is counted as Other."""
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the latency histogram; one bucket more holds the rest."""
+"""Upper bounds of the latency histograms; one bucket more holds the rest."""
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 """Upper bounds of the histogram of rows in one run of the model."""
+STAGES = ("decode", "queue", "run", "encode")
+"""Where the time of a request goes: bytes to rows, waiting for the model, the model, answers to bytes."""
 
+_CODE: Mapping[int, int] = {code: i for i, code in enumerate(CODES)}
 _TIME = len(CODES)
 _TIME_SUM = _TIME + len(SECONDS) + 1
 _RUN = _TIME_SUM + 1
 _RUN_SUM = _RUN + len(ROWS) + 1
 _REFUSED = _RUN_SUM + 1
-_SHADOW = _REFUSED + 1
+_KIND = _REFUSED + 1
+_KINDS: Mapping[str, int] = {kind: _KIND + i for i, kind in enumerate(KINDS)}
+_STAGE = _KIND + len(KINDS)
+_STAGE_WIDTH = len(SECONDS) + 2
+_OPEN = _STAGE + len(STAGES) * _STAGE_WIDTH
+_QUEUED = _OPEN + 1
+_LOGGED = _QUEUED + 1
+_DROPPED = _LOGGED + 1
+_SHADOW = _DROPPED + 1
 SHADOW = {
     "rows": "Rows that a shadow was asked and compared on.",
     "differing": "Of them, rows where it differs from what was answered.",
@@ -29,15 +55,24 @@ SHADOW = {
     "dropped": "Requests that were not compared, because too many waited.",
     "largest": "Largest difference between two numbers.",
 }
-WIDTH = _SHADOW + len(SHADOW)
+COUNTERS = _SHADOW + len(SHADOW)
+"""Cells before the two areas below."""
+SERIES = 120 * 24 + 360 * 24
+"""Cells of the recent past, see series.py."""
+SPREAD = 32 << 10
+"""Cells of distributions, see watch.py. A page of memory that nobody has written to costs nothing."""
+WIDTH = COUNTERS + SERIES + SPREAD
 
+HOST = ("resident", "files", "cpu", "connections", "started", "seen")
+"""What a worker says of itself once a second: bytes, open file descriptors, CPU seconds, open connections, and
+the times (Unix) of its start and of this saying."""
 
 CAPACITY = 256
 """Models and versions that have counters at any one time. Memory that none has used yet costs nothing."""
 
 
 class Metrics:
-    """Counts of every model in every worker. A worker writes to its own slot; the text sums all slots.
+    """Counts of every model in every worker. A worker writes to its own slot; whoever reads adds all slots.
 
     The memory is anonymous and shared, so it must be made before the workers are forked, with room for models that
     come later. A restarted worker goes on in its predecessor's slot: counters never fall. Counters of a version that
@@ -52,6 +87,7 @@ class Metrics:
         self.workers = workers
         self._turn = -1
         self._cells = memoryview(mmap.mmap(-1, 8 * WIDTH * CAPACITY * workers)).cast("d")
+        self._hosts = memoryview(mmap.mmap(-1, 8 * Host.WIDTH * workers)).cast("d")
 
     def place(self, places: list[tuple[str, str]], name: str, version: str, keep: Collection[tuple[str, str]]) -> None:
         """Give a model that is about to be loaded a place: its old one, a free one, or that of a version that left,
@@ -81,97 +117,83 @@ class Metrics:
     def slot(self, model: int, worker: int) -> Slot:
         """Where one worker counts for one model, by its place."""
         start = (worker * CAPACITY + model) * WIDTH
-        return Slot(self._cells[start : start + WIDTH])
+        return Slot(self._cells[start : start + WIDTH], model, self)
 
-    def text(self) -> str:
-        """All counters in Prometheus' text format 0.0.4."""
-        totals = []
-        for model in range(len(self.models)):
-            slots = [self.slot(model, worker).cells for worker in range(self.workers)]
-            totals.append([sum(values) for values in zip(*slots, strict=True)])
-        named = [
-            (f'model="{name}",version="{version}"', values)
-            for (name, version), values in zip(self.models, totals, strict=True)
-        ]
-        lines = ["# HELP anyport_requests_total Prediction requests by status code."]
-        lines += ["# TYPE anyport_requests_total counter"]
-        lines += [
-            f'anyport_requests_total{{{label},code="{code}"}} {values[i]:.0f}'
-            for label, values in named
-            for i, code in enumerate(CODES)
-            if values[i]
-        ]
-        lines += ["# HELP anyport_request_seconds Time from a whole request read to its answer written."]
-        lines += ["# TYPE anyport_request_seconds histogram"]
-        for label, values in named:
-            lines += histogram("anyport_request_seconds", label, SECONDS, values[_TIME:_TIME_SUM], values[_TIME_SUM])
-        lines += ["# HELP anyport_run_rows Rows in one run of the model.", "# TYPE anyport_run_rows histogram"]
-        for label, values in named:
-            lines += histogram("anyport_run_rows", label, ROWS, values[_RUN:_RUN_SUM], values[_RUN_SUM])
-        lines += ["# HELP anyport_refused_rows_total Rows that the model does not answer."]
-        lines += ["# TYPE anyport_refused_rows_total counter"]
-        lines += [f"anyport_refused_rows_total{{{label}}} {values[_REFUSED]:.0f}" for label, values in named]
-        lines += shadows([((name, version), self.shadow(name, version)) for name, version in self.models])
-        return "\n".join(lines) + "\n"
+    def slots(self, model: int) -> list[Slot]:
+        """The slots of one model in every worker."""
+        return [self.slot(model, worker) for worker in range(self.workers)]
+
+    def host(self, worker: int) -> Host:
+        """Where one worker counts what belongs to no model."""
+        start = worker * Host.WIDTH
+        return Host(self._hosts[start : start + Host.WIDTH])
+
+    def hosts(self) -> list[Host]:
+        """The same of every worker."""
+        return [self.host(worker) for worker in range(self.workers)]
 
     def shadow(self, name: str, version: str) -> dict[str, float]:
         """How a version compared as a shadow: what `SHADOW` lists, over all workers."""
         place = self.models.index((name, version))
-        slots = [self.slot(place, worker).cells[_SHADOW:WIDTH] for worker in range(self.workers)]
+        slots = [self.slot(place, worker).cells[_SHADOW:COUNTERS] for worker in range(self.workers)]
         return {
             key: max(values) if key == "largest" else sum(values)
             for key, values in zip(SHADOW, zip(*slots, strict=True), strict=True)
         }
 
 
-def histogram(name: str, label: str, bounds: Sequence[float], counts: Sequence[float], total: float) -> list[str]:
-    """The lines of one histogram; Prometheus wants its buckets cumulated."""
-    lines = []
-    below = 0.0
-    for bound, count in zip(bounds, counts, strict=False):
-        below += count
-        lines.append(f'{name}_bucket{{{label},le="{bound:g}"}} {below:.0f}')
-    below += counts[-1]
-    return [
-        *lines,
-        f'{name}_bucket{{{label},le="+Inf"}} {below:.0f}',
-        f"{name}_sum{{{label}}} {total!r}",
-        f"{name}_count{{{label}}} {below:.0f}",
-    ]
+class Host:
+    """One worker's counts of requests that reached no model, and what the process says of itself."""
 
+    __slots__ = ("cells",)
+    KIND = len(CODES)
+    SAID = KIND + len(KINDS)
+    WIDTH = SAID + len(HOST)
 
-def shadows(found: Sequence[tuple[tuple[str, str], Mapping[str, float]]]) -> list[str]:
-    """The lines of those that have shadowed."""
-    lines = []
-    for key, says in SHADOW.items():
-        kind = "gauge" if key == "largest" else "counter"
-        name = f"anyport_shadow_{key}" + ("_total" if kind == "counter" else "_difference")
-        values = [
-            f'{name}{{model="{model}",version="{version}"}} {counts[key]:g}'
-            for (model, version), counts in found
-            if any(counts.values())
-        ]
-        if values:
-            lines += [f"# HELP {name} {says}", f"# TYPE {name} {kind}", *values]
-    return lines
+    def __init__(self, cells: memoryview[float]) -> None:
+        self.cells = cells
+
+    def request(self, code: int, kind: str = "") -> None:
+        """One request answered without a model; `kind` is its Problem's `error`."""
+        self.cells[_CODE.get(code, len(CODES) - 1)] += 1
+        if kind:
+            self.cells[self.KIND + _KINDS.get(kind, _KINDS["Other"]) - _KIND] += 1
+
+    def say(self, **said: float) -> None:
+        """Set some of HOST; `seen` is set to now."""
+        for name, value in said.items():
+            self.cells[self.SAID + HOST.index(name)] = value
+        self.cells[self.WIDTH - 1] = time()
+
+    def said(self) -> dict[str, float]:
+        """All of HOST."""
+        return dict(zip(HOST, self.cells[self.SAID : self.WIDTH], strict=True))
 
 
 class Slot:
     """One worker's counters of one model."""
 
-    __slots__ = ("cells",)
+    __slots__ = ("cells", "metrics", "model")
 
-    def __init__(self, cells: memoryview[float]) -> None:
+    def __init__(self, cells: memoryview[float], model: int, metrics: Metrics) -> None:
         self.cells = cells
+        self.model = model
+        self.metrics = metrics
 
     def clear(self) -> None:
         """Every counter to 0."""
         self.cells[:] = memoryview(bytes(8 * WIDTH)).cast("d")
 
-    def request(self, code: int, seconds: float) -> None:
-        """One request answered."""
+    def everywhere(self) -> list[Slot]:
+        """This model's slots in every worker."""
+        return self.metrics.slots(self.model)
+
+    def request(self, code: int, seconds: float, kind: str = "") -> None:
+        """One request answered; `kind` is its Problem's `error`."""
         cells = self.cells
-        cells[CODES.index(code)] += 1
+        cells[_CODE.get(code, len(CODES) - 1)] += 1
+        if kind:
+            cells[_KINDS.get(kind, _KINDS["Other"])] += 1
         cells[_TIME + bisect_left(SECONDS, seconds)] += 1
         cells[_TIME_SUM] += seconds
 
@@ -197,9 +219,71 @@ class Slot:
         """What comparing it as a shadow found: counts by the names in `SHADOW`."""
         for place, key in enumerate(SHADOW, _SHADOW):
             self.cells[place] += counts.get(key, 0)
-        self.cells[WIDTH - 1] = max(self.cells[WIDTH - 1], largest)
+        self.cells[COUNTERS - 1] = max(self.cells[COUNTERS - 1], largest)
 
     def compare_anew(self) -> None:
         """Forget what was compared: it shadows another version now."""
-        for place in range(_SHADOW, WIDTH):
+        for place in range(_SHADOW, COUNTERS):
             self.cells[place] = 0.0
+
+    def stages(self, decode: float, queue: float, run: float, encode: float) -> None:
+        """Where the time of one request went, in seconds. Not every request is measured, see watch.py."""
+        cells = self.cells
+        at = _STAGE
+        for seconds in (decode, queue, run, encode):
+            cells[at + bisect_left(SECONDS, seconds)] += 1
+            cells[at + _STAGE_WIDTH - 1] += seconds
+            at += _STAGE_WIDTH
+
+    def opened(self, by: int) -> None:
+        """Requests under way: 1 more or, with -1, fewer."""
+        self.cells[_OPEN] += by
+
+    def queued(self, requests: int) -> None:
+        """Requests that wait for a slow model now."""
+        self.cells[_QUEUED] = requests
+
+    def logged(self, rows: int, dropped: int) -> None:
+        """Rows that went into the prediction log, and rows that found it full."""
+        self.cells[_LOGGED] += rows
+        self.cells[_DROPPED] += dropped
+
+    def begin(self) -> None:
+        """A worker starts in this slot: nothing is under way, whatever its predecessor died of."""
+        self.cells[_OPEN] = self.cells[_QUEUED] = 0.0
+
+    def area(self, name: Literal["series", "spread"]) -> NDArray[Any]:
+        """The cells of series.py or of watch.py, as an array that writes to them."""
+        import numpy as np
+
+        cells: NDArray[Any] = np.asarray(self.cells)
+        return cells[COUNTERS : COUNTERS + SERIES] if name == "series" else cells[COUNTERS + SERIES : WIDTH]
+
+
+class Totals:
+    """The sum of a model's slots (or some cells of one), by name."""
+
+    def __init__(self, cells: Sequence[float]) -> None:
+        self.cells = cells
+        self.codes = {code: cells[i] for i, code in enumerate(CODES) if cells[i]}
+        self.kinds = {kind: cells[_KIND + i] for i, kind in enumerate(KINDS) if cells[_KIND + i]}
+        self.seconds = cells[_TIME:_TIME_SUM]
+        """Counts in the buckets of SECONDS, and of what is above."""
+        self.seconds_sum = cells[_TIME_SUM]
+        self.runs = cells[_RUN:_RUN_SUM]
+        self.rows = cells[_RUN_SUM]
+        self.refused = cells[_REFUSED]
+        self.open = cells[_OPEN]
+        self.queued = cells[_QUEUED]
+        self.logged = cells[_LOGGED]
+        self.dropped = cells[_DROPPED]
+
+    def stage(self, name: str) -> tuple[Sequence[float], float]:
+        """Counts and sum of a stage's seconds."""
+        at = _STAGE + STAGES.index(name) * _STAGE_WIDTH
+        return self.cells[at : at + _STAGE_WIDTH - 1], self.cells[at + _STAGE_WIDTH - 1]
+
+
+def total(slots: Sequence[Slot]) -> Totals:
+    """All workers' counts of one model."""
+    return Totals([sum(values) for values in zip(*(slot.cells[:COUNTERS] for slot in slots), strict=True)])

@@ -23,6 +23,7 @@ from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
 from anyport.serve.mirror import Mirror
 from anyport.serve.reply import Headers, Problem, Reply, current, fault
+from anyport.serve.watch import Watch
 from anyport.serve.wire import Wire
 from anyport.signature import Signature
 
@@ -39,6 +40,7 @@ class Served:
         self.version = bundle.version
         self.signature: Signature = bundle.signature
         self.slot = slot
+        self.watch = Watch(bundle)
         self.predictor: Predictor | None = None
         self.hot: hot.Hot | None = None
         self.off = bundle.form == "python"
@@ -51,6 +53,8 @@ class Served:
         """Requests that wait for a thread, or are in one."""
         self.took = 0.0
         """Seconds that the last of them took."""
+        self.lasted = 0.0
+        """Seconds of the last run off the hot path."""
         self.closing = ExitStack()
         """Ends what the predictor has started."""
         self.shows: Headers = ()
@@ -110,7 +114,9 @@ class Served:
         if rows(batch) == 0:
             return Outcome(predictor.blank(self.signature, 0), {})
         self.slot.run(rows(batch))
+        started = perf_counter()
         found = self.predictor.predict(batch)
+        self.lasted = perf_counter() - started
         if self.mirror is not None:
             self.mirror.offer((self, batch, found))
         return found
@@ -118,8 +124,9 @@ class Served:
     async def respond(self, body: bytes, asked: Wire, *, partial: bool, queue: int = 1024) -> Reply:
         """The reply to a body: short work here, long bodies and slow models in their thread, for which at most
         `queue` requests wait. Raises Problem."""
+        came = perf_counter()
         if not self.off and len(body) <= SMALL:
-            return wire.answer(self.noted, body, asked, self.signature, partial=partial)
+            return self.at_once(body, asked, partial, came)
         if self.waiting >= queue:
             what = f"{self.waiting} requests wait for {self.name} already"
             seconds = min(max(1, math.ceil(self.took)), 60)
@@ -128,34 +135,56 @@ class Served:
                 headers=((b"retry-after", b"%d" % seconds),),
             )  # fmt: skip
         self.waiting += 1
-        started = perf_counter()
+        self.slot.opened(1)
         try:
             with self.used():
-                return await self.later(body, asked, partial=partial)
+                return await self.later(body, asked, partial, came)
         finally:
+            self.slot.opened(-1)
             self.waiting -= 1
-            self.took = perf_counter() - started
+            self.took = perf_counter() - came
 
-    async def later(self, body: bytes, asked: Wire, *, partial: bool) -> Reply:
-        """The reply to a body, off the event loop."""
+    def at_once(self, body: bytes, asked: Wire, partial: bool, came: float) -> Reply:
+        """The reply to a body that came at a time (perf_counter's), all of it in this thread."""
+        begun = perf_counter()
+        read = wire.decode(asked, body, self.signature)
+        wanted, decoded = wire.wants(read, partial), perf_counter()
+        try:
+            found = self.noted(wanted) if wanted is not None else None
+        except Exception as error:
+            raise fault(error) from error
+        ran = perf_counter()
+        reply = wire.encode(asked, read, found, self.signature, partial=partial)
+        if wanted is not None and found is not None:
+            self.watch.batch(wanted, found, (decoded - begun, begun - came, ran - decoded, perf_counter() - ran))
+        return reply
+
+    async def later(self, body: bytes, asked: Wire, partial: bool, came: float) -> Reply:
+        """The same, off the event loop."""
         loop = asyncio.get_running_loop()
         if not self.off:
             # the thread sees the request that it works for
-            answer = functools.partial(wire.answer, self.noted, body, asked, self.signature, partial=partial)
+            answer = functools.partial(self.at_once, body, asked, partial, came)
             return await loop.run_in_executor(self.pool, copy_context().run, answer)
         short = len(body) <= SMALL
         if short:
             read = wire.decode(asked, body, self.signature)
         else:
             read = await loop.run_in_executor(None, wire.decode, asked, body, self.signature)
-        wanted = wire.wants(read, partial)
+        wanted, decoded = wire.wants(read, partial), perf_counter()
         try:
             found = await self.joiner.ask(wanted) if wanted is not None else None
         except Exception as error:
             raise fault(error) from error
 
+        ran, lasted = perf_counter(), self.lasted
+
         def worded() -> Reply:
-            return wire.encode(asked, read, found, self.signature, partial=partial)
+            reply = wire.encode(asked, read, found, self.signature, partial=partial)
+            if wanted is not None and found is not None:
+                queued = max(ran - decoded - lasted, 0.0)
+                self.watch.batch(wanted, found, (decoded - came, queued, lasted, perf_counter() - ran))
+            return reply
 
         return worded() if short else await loop.run_in_executor(None, copy_context().run, worded)
 

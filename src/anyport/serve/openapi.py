@@ -107,6 +107,7 @@ PAGES = {
     "/livez": ("The process runs.", "application/json"),
     "/readyz": ("Every model has answered its golden row.", "application/json"),
     "/metrics": ("Counters for Prometheus.", "text/plain"),
+    "/stats": ("The recent past: rates, latency, errors, drift.", "application/json"),
     "/openapi.json": ("This document.", "application/json"),
     "/": ("Healthy.", "text/plain"),
 }

@@ -59,7 +59,7 @@ def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
     for model in site.models:
         if model.hot is not None:
             if model.tick is None:
-                model.tick = Tick(model.hot, model.slot, loop, unique=site.settings.unique_keys)
+                model.tick = Tick(model.hot, model.slot, model.watch, loop, unique=site.settings.unique_keys)
             lanes[id(model)] = lane(model, model.tick)
     ticks: dict[bytes, Tick | Lane] = {}
     forks: dict[bytes, Fork] = {}

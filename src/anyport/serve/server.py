@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -18,12 +19,14 @@ from uvicorn import Config, Server
 
 import anyport
 from anyport.errors import Mistake
-from anyport.serve import trace
+from anyport.serve import trace, usage
 from anyport.serve.app import App
 from anyport.serve.protocol import HotProtocol, protocol, short_cut
+from anyport.serve.site import Site
 
 DRAIN = 20
 """Seconds that answers under way get after a stop."""
+log = logging.getLogger("anyport.serve")
 
 
 class Worker(Server):
@@ -44,6 +47,8 @@ class Worker(Server):
         self.leave = math.inf
         """When to stop listening (perf_counter's)."""
         self.hup = False
+        self.watching: asyncio.Future[None] | None = None
+        """The last second's watch, which another thread works at."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then load: probes are answered meanwhile."""
@@ -63,6 +68,9 @@ class Worker(Server):
             self.broken = error
             self.should_exit = True
             return
+        for model in self.app.site.models:
+            model.slot.begin()
+        watched(self.app.site, len(self.server_state.connections))
         short_cut(self.app, loop)
         self.app.connections = self.server_state.connections  # type: ignore[assignment]  # they are all of our class
         if self.app.site.control is not None:
@@ -81,6 +89,10 @@ class Worker(Server):
             if self.app.site.control is not None:
                 self.app.site.control.hangup()
         if counter % 10 == 0:
+            if self.watching is None or self.watching.done():
+                connections = len(self.server_state.connections)
+                loop = asyncio.get_running_loop()
+                self.watching = loop.run_in_executor(None, watched, self.app.site, connections)
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HotProtocol):
                     connection.sweep(now)
@@ -131,6 +143,17 @@ class Worker(Server):
     def handle_hup(self, sig: int, frame: FrameType | None) -> None:
         """Read again what can change while we run."""
         self.hup = True
+
+
+def watched(site: Site, connections: int) -> None:
+    """The second's work that no request should wait for: counting what was seen."""
+    usage.report(site.host, connections)
+    for model in site.models:
+        model.slot.queued(len(model.joiner.asked))
+        try:
+            model.watch.tick(model.slot, site.settings)
+        except Exception:  # counting must never stop; the next second may be fine
+            log.exception("model %s: the last second could not be counted", model.name)
 
 
 def bind(host: str, port: int) -> socket.socket:

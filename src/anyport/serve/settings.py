@@ -33,6 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admin_key_file: Annotated[
         Path | None, Meta(description="one key a line; opens /admin, where models are changed while they are served")
     ] = None
+    watch_rows: Annotated[
+        int, Meta(ge=0, le=100_000, description="rows a second and worker that drift is measured on; 0 for none")
+    ] = 100
+    drift_window: Annotated[int, Meta(ge=12, description="seconds of which the drift is told")] = 3600
     contract: Annotated[
         Literal["sagemaker"] | None, Meta(description="/models becomes SageMaker's multi-model API")
     ] = None

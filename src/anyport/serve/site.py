@@ -35,6 +35,8 @@ class Site:
         self.metrics = metrics
         self.settings = settings or Settings()
         self.keys = keys
+        self.host = metrics.host(0)
+        """Where this worker counts what belongs to no model."""
         self.draining = False
         """A stop was asked for: probes are told, so that nobody new is sent here."""
         self.admin = admin

@@ -16,9 +16,9 @@ from anyport.serve.settings import Settings
 def modules() -> tuple[ModuleType, ...]:
     """Every contract, in the order in which their patterns are tried."""
     # imported by name, and here, so that artefacts carry them all (kit/runtime.py reads imports)
-    from anyport.serve.contracts import azure, mlflow, oip, plain, sagemaker, tensorflow, vertex
+    from anyport.serve.contracts import azure, mlflow, oip, page, plain, sagemaker, tensorflow, vertex
 
-    return (plain, oip, sagemaker, mlflow, vertex, azure, tensorflow)
+    return (plain, page, oip, sagemaker, mlflow, vertex, azure, tensorflow)
 
 
 def routes(settings: Settings) -> Iterator[Route]:

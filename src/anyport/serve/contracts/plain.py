@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 import anyport
-from anyport.serve import formats, openapi
-from anyport.serve.reply import TEXT, Reply
+from anyport.serve import exposition, formats, openapi, stats
+from anyport.serve.contracts import page
+from anyport.serve.reply import TEXT, Problem, Reply
 from anyport.serve.request import Request, Route
+from anyport.serve.site import Site
 
 
 def routes() -> Iterator[Route]:
@@ -23,6 +27,7 @@ def routes() -> Iterator[Route]:
     yield Route("GET", "/livez", livez, open=True)
     yield Route("GET", "/readyz", readyz, open=True)
     yield Route("GET", "/metrics", metrics)
+    yield Route("GET", "/stats", recent)
     yield Route("GET", "/openapi.json", document)
 
 
@@ -43,7 +48,9 @@ async def signature(request: Request) -> Reply:
 
 
 async def root(request: Request) -> Reply:
-    """Healthy."""
+    """The page for a browser; Healthy for a probe."""
+    if page.wanted(request):
+        return page.index()
     return Reply(200, b"Healthy", TEXT)
 
 
@@ -67,8 +74,28 @@ async def readyz(request: Request) -> Reply:
 
 
 async def metrics(request: Request) -> Reply:
-    """Counters for Prometheus."""
-    return Reply(200, request.site.metrics.text().encode(), b"text/plain; version=0.0.4; charset=utf-8")
+    """Counters for Prometheus, as OpenMetrics for a scraper that asks for it."""
+    site = request.site
+    open_metrics = b"application/openmetrics-text" in request.headers.get(b"accept", b"")
+    said = await asyncio.get_running_loop().run_in_executor(None, partial(told, site, open_metrics=open_metrics))
+    return Reply(200, said.encode(), exposition.OPEN if open_metrics else exposition.TEXT)
+
+
+def told(site: Site, *, open_metrics: bool) -> str:
+    """All metrics, with this worker's own as of now."""
+    for model in site.models:
+        model.slot.queued(len(model.joiner.asked))
+        model.watch.tick(model.slot, site.settings)
+    return exposition.text(site, open_metrics=open_metrics)
+
+
+async def recent(request: Request) -> Reply:
+    """The recent past as JSON; ?step=10 for an hour in buckets of 10 seconds, 1 (or nothing) for two minutes."""
+    step = request.query.get("step", "1")
+    if step not in ("1", "10"):
+        raise Problem(400, "BadQuery", f"step={step} is neither 1 nor 10", "ask for ?step=1 or ?step=10")
+    encoded = partial(stats.encoded, request.site, seconds=int(step))
+    return Reply(200, await asyncio.get_running_loop().run_in_executor(None, encoded))
 
 
 async def document(request: Request) -> Reply:
