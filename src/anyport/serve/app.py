@@ -36,6 +36,8 @@ class App:
         """The same where that is to be chosen for each request."""
         self.head: tuple[object, bytes] = (None, b"")
         """protocol.py's: the header lines of this second, made once for all connections."""
+        self.heads: dict[bytes, Any] = {}
+        """protocol.py's: the heads of ordinary requests of this second."""
 
     def release(self, ticks: Container[int]) -> None:
         """Have no connection hold these Ticks (by id) any more."""
