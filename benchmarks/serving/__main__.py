@@ -1,209 +1,113 @@
-"""One JSON row a request: server CPU time per request against the same server with nothing to compute, and a peer.
-
-Method (docs/benchmarks.md): all servers up at once, each pinned to core 0, `wrk` to core 1, 32 connections, rounds
-interleaved. The steady figure is CPU time per request over all of a server's tasks (/proc/PID/task/*/schedstat);
-requests/s jump with whatever else the machine does. Every server's answer is checked before it is loaded.
-
-- anyport: `anyport serve` as it is.
-- constant: the same protocol and routes, each request answered with a constant body.
-- uvicorn: a raw ASGI application on the same uvicorn: msgspec decode, the same row filler, one run per request.
-
-Floor: anyport at most 1.7 times constant.
-"""
+"""python -m benchmarks.serving [--quick]: measure, save benchmarks/results/serving.json, print floors and verdicts."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import re
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.models import folder, mixed_rows, original, packed
+from benchmarks.models import folder, linear_rows, mixed_rows, original, packed
+from benchmarks.serving.load import Server, free_port, running, wrk
+from benchmarks.serving.ours import CONSTANT
 from benchmarks.timing import save
 
-ROUNDS = 5
-SECONDS = 2
-"""wrk takes whole ones only."""
-CONNECTIONS = 32
-FLOOR = 1.7
-CONSTANT = b'{"prediction":0,"probability":{"0":0.9876543210987654,"1":0.0123456789012345}}'
+HERE = Path(__file__).parent
+ROUNDS, SECONDS, ASKED = 5, 2, 100
+ROWS = {"linear": linear_rows, "mixed": mixed_rows}
+FLOORS = (
+    ("linear", "anyport", "constant", 1.7), ("mixed", "anyport", "constant", 1.7),
+    ("linear", "constant", "epoll", 2.0), ("linear", "anyport", "epoll_model", 2.0),
+)  # fmt: skip
+"""Model, server, base, and how many times the base's CPU time per request it may use."""
+UNCHECKED = ("constant", "epoll")
+"""They answer the same to everything."""
 
 
-def constant(bundle: str) -> None:
-    """Our server, but nothing is decoded, run or encoded."""
-    from time import perf_counter
-
-    from anyport import serve
-    from anyport.serve import protocol
-    from anyport.serve.hot import Tick
-    from anyport.serve.settings import Settings
-
-    class Constant(Tick):
-        def take(self, caller: Any, body: bytes, keep: bool) -> bool:
-            if not self.waiting:
-                self.loop.call_soon(self.flush)
-            self.waiting.append((caller, 0, 1, False, keep, perf_counter()))
-            return True
-
-        def flush(self) -> None:
-            waiting, self.waiting = self.waiting, []
-            now = perf_counter()
-            for caller, _, _, _, keep, _ in waiting:
-                caller.answered(CONSTANT, now, keep)
-
-    protocol.Tick = Constant  # type: ignore[misc]
-    serve.run([bundle], Settings(port=0), json=True)
+def main() -> int:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--quick", action="store_true", help="two short rounds, nothing is saved")
+    quick = words.parse_args().quick
+    for program in ("wrk", "g++", "taskset"):
+        if shutil.which(program) is None:
+            raise SystemExit(f"{program} is not installed here; apt-get install wrk g++ util-linux")
+    subprocess.run(["g++", "-O2", "-o", folder() / "epoll", HERE / "epoll.cpp"], check=True)
+    figures: dict[str, Any] = {model: measured(model, quick=quick) for model in ROWS}
+    figures["floors"] = verdicts(figures)
+    # docs/figures.py quotes it: the larger of the two models
+    figures["cpu_over_constant"] = max(f["cpu_ratio"] for f in figures["floors"] if f["base"] == "constant")
+    report(figures)
+    if not quick:
+        save("serving", figures)
+    errors = sum(one["errors"] for model in ROWS for one in figures[model].values())
+    if errors:
+        raise SystemExit(f"{errors:.0f} requests failed")
+    return 0 if all(f["holds"] for f in figures["floors"]) else 1
 
 
-def raw(bundle: str) -> None:
-    """What a careful author writes without us: ASGI, typed decode, one tensor, one run a request."""
-    import socket
-
-    import msgspec
-    import numpy as np
-    import uvicorn
-
-    from anyport import predictor
-    from anyport.bundle import read
-    from anyport.graph.rows import compile_row
-    from anyport.serve.hot import row_type
-
-    graph = predictor.of(read(bundle))
-    assert isinstance(graph, predictor.GraphPredictor)
-    assert graph.encoder is not None
-    fill = compile_row(graph.signature, graph.encoder, access="attribute")
-    decode = msgspec.json.Decoder(row_type(graph.signature)).decode
-    tensor = np.zeros((1, graph.encoder.width), graph.encoder.tensor)
-    at = graph.outputs.index("probability")
-    labels = [str(label) for label in graph.signature.labels or ()]
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message["body"]
-            more = message["more_body"]
-        fill(decode(body), tensor[0])
-        found = graph.session.run(None, {"X": tensor})[at][0].tolist()
-        answer = msgspec.json.encode({
-            "prediction": int(labels[found.index(max(found))]), "probability": dict(zip(labels, found, strict=True)),
-        })  # fmt: skip
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    print(json.dumps({"url": f"http://127.0.0.1:{sock.getsockname()[1]}"}), flush=True)
-    config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", http="httptools", loop="uvloop")
-    uvicorn.Server(config).run(sockets=[sock])
+def measured(model: str, *, quick: bool) -> dict[str, Any]:
+    """Every server's rounds for one model."""
+    rows = ROWS[model](ASKED, seed=9)
+    bodies = [rows.iloc[i].to_json(double_precision=15) for i in range(ASKED)]
+    script = folder() / f"{model}.lua"
+    script.write_text(f'wrk.method = "POST"\nwrk.body = [==[{bodies[0]}]==]\n'
+                      'wrk.headers["Content-Type"] = "application/json"\n')  # fmt: skip
+    bundle = str(packed(model))
+    expected = original(model).predict_proba(rows)[:, 1]
+    with ExitStack() as stack:
+        up: dict[str, Server] = {}
+        for name, command in commands(model, bundle).items():
+            port = free_port()
+            up[name] = stack.enter_context(running(
+                name, [word.format(port=port) for word in command], url=f"http://127.0.0.1:{port}/predict",
+                alive=f"http://127.0.0.1:{port}/", script=script, log=folder() / f"{name}.log",
+            ))  # fmt: skip
+        for name, server in up.items():
+            if name not in UNCHECKED:
+                check(server, bodies, expected)
+            wrk(server, seconds=1)
+        rounds: dict[str, list[dict[str, float]]] = {name: [] for name in up}
+        for _ in range(2 if quick else ROUNDS):
+            for name, server in up.items():
+                rounds[name].append(wrk(server, seconds=1 if quick else SECONDS))
+    return {name: {**middle(found), "rounds": [one["cpu_us"] for one in found]} for name, found in rounds.items()}
 
 
-@contextmanager
-def started(argv: list[str]) -> Iterator[tuple[int, str]]:
-    """A server pinned to core 0: its pid and URL."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = ["taskset", "-c", "0", sys.executable, *argv]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env, text=True) as child:
-        try:
-            assert child.stdout is not None
-            yield child.pid, json.loads(child.stdout.readline())["url"]
-        finally:
-            child.terminate()
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used so far, all its tasks."""
-    return sum(int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-
-
-def load(url: str, script: Path, seconds: int) -> dict[str, float]:
-    """One run of wrk: requests, requests a second, errors, latencies in ms."""
-    command = [
-        "taskset",
-        "-c",
-        "1",
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{seconds}s",
-        "--latency",
-        "-s",
-        script,
-        url,
-    ]
-    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
-    errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout|Non-2xx or 3xx responses:?) (\d+)", said)))
-    found = {"errors": float(errors), "requests": float(re.search(r"(\d+) requests in", said)[1])}  # type: ignore[index]
-    found["per_second"] = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])  # type: ignore[index]
-    units = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-    for percent, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", said):
-        found[f"p{percent}_ms"] = float(value) * units[unit]
+def commands(model: str, bundle: str) -> Mapping[str, list[str]]:
+    """How each server is started; {port} is where it listens."""
+    ours = [sys.executable, "-m", "benchmarks.serving.ours"]
+    epoll = [str(folder() / "epoll"), "{port}"]
+    found = {
+        "anyport": [sys.executable, "-m", "anyport.serve", bundle, "--port", "{port}"],
+        "constant": [*ours, "constant", bundle, "{port}"],
+        "uvicorn": [*ours, "raw", bundle, "{port}"],
+        "epoll": [*epoll, CONSTANT.decode().replace("{", "{{").replace("}", "}}")],
+    }
+    if model == "linear":
+        scaler, logistic = (step for _, step in original(model).steps)
+        columns = zip(scaler.mean_, scaler.scale_, logistic.coef_[0], strict=True)
+        weights = folder() / "weights.txt"
+        lines = [" ".join(repr(float(value)) for value in column) for column in columns]
+        weights.write_text("\n".join([*lines, f"0 1 {float(logistic.intercept_[0])!r}", ""]))
+        found["epoll_model"] = [*epoll, "", str(weights)]
     return found
 
 
-def checked(url: str, row: dict[str, Any], expected: float) -> None:
-    """Raise unless the server's answer is the original's."""
-    call = urllib.request.Request(f"{url}/predict", json.dumps(row).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(call, timeout=10) as reply:
-        got = json.loads(reply.read())["probability"]["1"]
-    if abs(got - expected) > 1e-5:
-        raise SystemExit(f"{url} answers {got}, the original {expected}")
-
-
-def main() -> None:
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is not installed here; apt-get install wrk")
-    bundle = str(packed("mixed"))
-    rows = mixed_rows(1)
-    row = json.loads(rows.iloc[0].to_json(double_precision=15))
-    expected = float(original("mixed").predict_proba(rows)[0, 1])
-    script = folder() / "post.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.body = [==[{json.dumps(row)}]==]\nwrk.headers["Content-Type"] = "application/json"\n'
-    )
-    servers = {
-        "anyport": ["-m", "anyport.serve", bundle, "--port", "0", "--json"],
-        "constant": ["-m", "benchmarks.serving", "constant", bundle],
-        "uvicorn": ["-m", "benchmarks.serving", "raw", bundle],
-    }
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
-    with ExitStack() as stack:
-        up = {name: stack.enter_context(started(argv)) for name, argv in servers.items()}
-        for name, (_, url) in up.items():
-            if name != "constant":
-                checked(url, row, expected)
-            load(f"{url}/predict", script, 1)
-        for _ in range(ROUNDS):
-            for name, (pid, url) in up.items():
-                before = cpu(pid)
-                found = load(f"{url}/predict", script, SECONDS)
-                found["cpu_us"] = (cpu(pid) - before) / found["requests"] * 1e6
-                rounds[name].append(found)
-                time.sleep(0.1)
-    figures: dict[str, Any] = {name: middle(found) for name, found in rounds.items()}
-    for other in ("constant", "uvicorn"):
-        pairs = zip(rounds["anyport"], rounds[other], strict=True)
-        figures[f"cpu_over_{other}"] = round(statistics.median(a["cpu_us"] / b["cpu_us"] for a, b in pairs), 2)
-    figures["floor_cpu_over_constant"] = FLOOR
-    print(json.dumps(figures, indent=1))
-    save("serving", figures)
-    if any(figures[name]["errors"] for name in servers):
-        raise SystemExit("some requests failed")
-    if figures["cpu_over_constant"] > FLOOR:
-        raise SystemExit(
-            f"CPU per request is {figures['cpu_over_constant']} times the constant server's; {FLOOR} is the most"
-        )
+def check(server: Server, bodies: list[str], expected: Any) -> None:
+    """Raise unless every row is answered as the original answers it."""
+    for body, probability in zip(bodies, expected, strict=True):
+        call = urllib.request.Request(server.url, body.encode(), {"content-type": "application/json"})
+        with urllib.request.urlopen(call, timeout=10) as reply:
+            got = json.loads(reply.read())["probability"]["1"]
+        if not abs(got - probability) <= 1e-5:
+            raise SystemExit(f"{server.name} answers {got} to {body}; the original {probability}")
 
 
 def middle(found: list[dict[str, float]]) -> dict[str, float]:
@@ -212,10 +116,28 @@ def middle(found: list[dict[str, float]]) -> dict[str, float]:
     return {**kept, "errors": sum(one["errors"] for one in found)}
 
 
-ROLES: dict[str, Callable[[str], None]] = {"constant": constant, "raw": raw}
+def verdicts(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each floor with its ratio: the median of the rounds' own."""
+    found = []
+    for model, server, base, most in FLOORS:
+        pairs = zip(figures[model][server]["rounds"], figures[model][base]["rounds"], strict=True)
+        ratio = round(statistics.median(a / b for a, b in pairs), 2)
+        found.append({"model": model, "server": server, "base": base, "cpu_ratio": ratio, "most": most,
+                      "holds": ratio <= most})  # fmt: skip
+    return found
+
+
+def report(figures: Mapping[str, Any]) -> None:
+    """Tables for a terminal."""
+    for model in ROWS:
+        print(f"\n{model:12} {'CPU µs':>8} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'errors':>7}")
+        for name, one in figures[model].items():
+            print(f"{name:12} {one['cpu_us']:8.1f} {one['per_second']:9.0f} {one['p50_ms']:8.2f} {one['p99_ms']:8.2f} "
+                  f"{one['errors']:7.0f}")  # fmt: skip
+    for f in figures["floors"]:
+        print(f"{f['model']}: {f['server']} {f['cpu_ratio']}x {f['base']}, at most {f['most']}: "
+              f"{'holds' if f['holds'] else 'MISSED'}")  # fmt: skip
+
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        ROLES[sys.argv[1]](sys.argv[2])
-    else:
-        main()
+    sys.exit(main())

@@ -145,9 +145,7 @@ def read(said: str) -> dict[str, float]:
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     wrong = re.search(r"wrong answers: (\d+)", said)
-    found["errors"] = float(
-        sum(int(n) for part in (broken, refused, wrong) if part is not None for n in part.groups())
-    )
+    found["errors"] = float(sum(int(n) for part in (broken, refused, wrong) if part is not None for n in part.groups()))
     units = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     for percent, value, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", said, re.M):
         found[f"p{percent}_ms"] = float(value) * units[unit]
