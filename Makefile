@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo serve test test-slow endurance check lint types docs bench clean envs
+.PHONY: demo serve test test-slow endurance check lint types docs bench bench-envs clean envs
 
 $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION))
@@ -40,6 +40,13 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
+
+bench-envs: $(foreach n,web bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
+
+.envs/peers-%/.ready: envs/peers-%.txt $(READY)
+	@$(BIN)/uv venv -q --clear .envs/peers-$*
+	@$(BIN)/uv pip install -q --python .envs/peers-$*/bin/python -r envs/peers-$*.txt
+	@touch $@
 
 bench: $(READY)         ## every benchmark; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python -m benchmarks

@@ -62,13 +62,31 @@ def boosted() -> tuple[Any, pd.DataFrame]:
     return model.fit(rows, target), rows
 
 
+def linear_rows(n: int, *, seed: int = 3) -> pd.DataFrame:
+    """30 numeric columns, six decimals each."""
+    values = np.random.default_rng(seed).normal(size=(n, 30)).round(6)
+    return pd.DataFrame(values, columns=[f"n{i}" for i in range(30)])
+
+
+def linear() -> tuple[Any, pd.DataFrame]:
+    """StandardScaler + LogisticRegression on 30 numbers."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = linear_rows(20_000)
+    noise = np.random.default_rng(4).normal(size=len(rows))
+    target = (rows.n0 - rows.n1 / 2 + rows.n2 + noise > 0).to_numpy().astype(int)
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, target), rows
+
+
 def packed(name: str) -> Path:
-    """The bundle of `mixed` or `boosted`; beside it NAME.joblib, the original. Made once a run."""
+    """The bundle of `mixed`, `boosted` or `linear`; beside it NAME.joblib, the original. Made once a run."""
     import anyport
 
     out = folder() / f"{name}.anyport"
     if not out.exists():
-        model, rows = {"mixed": mixed, "boosted": boosted}[name]()
+        model, rows = {"mixed": mixed, "boosted": boosted, "linear": linear}[name]()
         joblib.dump(model, folder() / f"{name}.joblib")
         anyport.pack(model, rows.head(5_000), name=name, out=out, form="graph", say=print)
     return out

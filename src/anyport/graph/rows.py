@@ -50,7 +50,8 @@ def compile_row(signature: Signature, encoder: Encoder, *, access: Literal["key"
     dtype and width) and gives None, or writes anything and gives every Refusal of the record.
 
     `access` "key": the record is a mapping by column name, of any Python values. "attribute": it has attributes
-    c0, c1, … in the signature's order, whose types are right already (a typed msgspec Struct).
+    c0, c1, … in the signature's order, whose types and bounds are right already (a typed msgspec Struct: see
+    serve/hot.py's row_type), and which came from JSON, that has neither NaN nor infinities.
     """
     code = Code(signature, encoder, access)
     careful = careful_fill(signature, encoder, access)
@@ -128,20 +129,22 @@ class Code:
 
     def number(self, x: str, field: Field, *, rounds: bool) -> None:
         """A number within the field's bounds; a missing one becomes NaN."""
-        if field.dtype == "bool":
+        checks = []
+        if field.dtype == "bool" and not self.typed:
             checks = [f"if {x} is not True and {x} is not False: return careful(r, out)"]
         elif field.is_int:
             low, high = _int_bounds(field)
-            checks = [] if self.typed else self.becomes(x, "int", f"{x}.__class__ is float and {x}.is_integer()")
-            checks.append(f"if not {low} <= {x} <= {high}: return careful(r, out)")
-        else:
+            if not self.typed:
+                checks = self.becomes(x, "int", f"{x}.__class__ is float and {x}.is_integer()")
+                checks.append(f"if not {low} <= {x} <= {high}: return careful(r, out)")
+        elif field.is_float:
             checks = [] if self.typed else self.becomes(x, "float", f"{x}.__class__ is int")
             least, most = _float_bounds(field)
             unless = f" and {x} == {x}" if field.nullable else ""
             bounds = f"not {self.keep(least)} <= {x} <= {self.keep(most)}{unless}"
             if least == -most == -math.inf:
                 bounds = "" if field.nullable else f"{x} != {x}"
-            checks += [f"if {bounds}: return careful(r, out)"] if bounds else []
+            checks += [f"if {bounds}: return careful(r, out)"] if bounds and not self.typed else []
             if rounds and field.dtype != "float64":
                 one = struct.Struct("=f" if field.dtype == "float32" else "=e")
                 checks.append(f"{x} = {self.keep(one.unpack)}({self.keep(one.pack)}({x}))[0]")

@@ -57,6 +57,8 @@ class App:
         """protocol.py's: the headers that a short cut depends on."""
         self.head: tuple[object, bytes] = (None, b"")
         """protocol.py's: the header lines of this second, made once for all connections."""
+        self.heads: dict[bytes, Any] = {}
+        """protocol.py's: the heads of ordinary requests of this second."""
 
     def again(self) -> None:
         """Read the callers' keys again."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Container
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -41,6 +41,12 @@ ANSWERS = frozenset((b"*/*", b"application/json", b"application/json, */*", b"ap
 """Accept headers that JSON satisfies, and that need no closer look."""
 DRAINED = 32 << 20
 """Bytes of a request that are still read after it was answered (413)."""
+HEADS = 256
+"""Heads that are remembered a second; clients that never send the same one twice gain nothing and cost nothing."""
+LONGEST = 1024
+"""Bytes of such a head."""
+LENGTHS = tuple(b"%d\r\n\r\n" % length for length in range(1024))
+"""The end of an answer's head, by the length of its body."""
 
 
 def protocol(app: App) -> type[HotProtocol]:
@@ -89,6 +95,20 @@ def bare(way: Tick | Lane) -> Tick:
     return way.tick if isinstance(way, Lane) else way
 
 
+class Head(NamedTuple):
+    """A head that was parsed and found ordinary once. The same bytes again, at a message's start and with as long a
+    body behind them, mean the same: clients send them with every request, and parsing is half of our own work.
+    Measured (30 numbers, µs of CPU a request): 34.6 with it, 43.8 without; a minimal C++ server there: 15.3.
+    """
+
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+    length: int
+    """Bytes of the body."""
+    way: Tick | Lane | None
+    """Where its requests go; after a reload it is another one, and the head is judged anew."""
+
+
 class HotProtocol(Guarded):
     """One connection."""
 
@@ -108,14 +128,27 @@ class HotProtocol(Guarded):
         self.lines: deque[tuple[bytes, Note | None]] | None = None
         """Where any unanswered row of this connection has them: a header line, and what to log, of each."""
 
+        self.ordinarily: bytes | None = None
+        """The body of a request that was just taken by the hot path: its head may be remembered."""
+
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, but an offer to upgrade is declined without losing the body that came with it."""
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         size = len(data)
+        whole = not self.reading
+        if whole:
+            end = data.find(b"\r\n\r\n") + 4
+            head = self.host.heads.get(data[:end])
+            if head is not None and head.length == size - end and self.again(head, data[end:]):
+                return
         self.piecemeal = self.reading or size > self.host.site.settings.max_head
         while data:
             try:
+                self.ordinarily = None
                 self.parser.feed_data(data)
+                if whole and self.ordinarily is not None:
+                    self.learn(data, len(self.ordinarily))
                 break
             except httptools.HttpParserUpgrade as error:
                 data = self.declined(data[error.args[0] :])
@@ -136,6 +169,37 @@ class HotProtocol(Guarded):
         kept = [h for h in self.headers if h[0] not in (b"upgrade", b"http2-settings", b"connection")]
         head = b"".join(b"%b: %b\r\n" % header for header in kept)
         return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (self.method, self.url, head, rest)
+
+    def again(self, head: Head, body: bytes) -> bool:
+        """Whether a request with this head was taken by the hot path; if not, nothing has changed.
+
+        What may change between two requests is asked each time, as in `on_message_complete`.
+        """
+        tick = self.host.ticks.get(head.url)
+        busy = self.refused or (self.cycle is not None and not self.cycle.response_complete)
+        if tick is None or tick is not head.way or busy or self.last or self.flow.write_paused:
+            return False
+        if self.lines is not None:
+            return False  # answers under way have notes, and this one would need its place among them
+        keys = self.host.site.keys
+        if keys is not None and not keys.allow(head.headers):
+            return False
+        if self.tick is not tick:
+            self.settle()
+            self.tick = tick
+        self.unanswered += 1
+        if tick.take(self, body, True):
+            return True
+        self.unanswered -= 1
+        return False
+
+    def learn(self, data: bytes, length: int) -> None:
+        """Keep the head of `data`, if that is one whole request with a plain body of this length."""
+        heads = self.host.heads
+        end = data.find(b"\r\n\r\n") + 4
+        # a chunked body, or a second request behind this one, would be longer
+        if len(data) - end == length and end <= LONGEST and len(heads) < HEADS:
+            heads[data[:end]] = Head(self.url, self.headers, length, self.host.ticks.get(self.url))
 
     # what the parser calls
 
@@ -197,10 +261,13 @@ class HotProtocol(Guarded):
                 self.settle()
                 self.tick = tick
             self.unanswered += 1
-            if tick.take(self, body, self.parser.should_keep_alive() and not self.last):
+            keep = self.parser.should_keep_alive() and not self.last
+            if tick.take(self, body, keep):
                 self.kept = None
                 if self.noted or self.lines is not None:
                     self.remember(bare(tick))
+                elif keep:
+                    self.ordinarily = body
                 return
             self.unanswered -= 1
         self.cold()
@@ -322,10 +389,15 @@ class HotProtocol(Guarded):
             # uvicorn replaces the list once a second, when the date changes
             lines = b"".join(b"%b: %b\r\n" % header for header in defaults)
             host.head = (defaults, lines + b"content-type: application/json\r\ncontent-length: ")
+            host.heads.clear()
+        length = len(body)
+        if keep and not line and length < len(LENGTHS):
+            self.transport.write(b"".join((start, host.head[1], LENGTHS[length], body)))
+            return
         end = b"\r\n\r\n" if keep else b"\r\nconnection: close\r\n\r\n"
         if line:
             end = line + end
-        self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], len(body), end, body))
+        self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], length, end, body))
         if not keep:
             self.transport.close()
 
