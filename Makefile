@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo serve test test-slow endurance check lint types docs bench clean envs
+.PHONY: demo serve test test-slow endurance check lint types docs locks bench clean envs
 
 $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION))
@@ -40,6 +40,16 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
+
+LOCKS := src/anyport/targets/docker/locks
+EXPORT = $(BIN)/uv export -q --frozen --no-dev --no-emit-project --no-annotate --no-header
+
+locks: $(READY)         ## what images install, pinned and hashed, from uv.lock
+	$(EXPORT) --extra serve --prune onnxruntime -o $(LOCKS)/server.txt
+	$(EXPORT) -o $(LOCKS)/graph.txt
+	$(EXPORT) --extra grpc --prune onnxruntime -o $(LOCKS)/grpc.txt
+	$(EXPORT) --extra arrow --prune onnxruntime -o $(LOCKS)/arrow.txt
+	$(EXPORT) --extra otel --prune onnxruntime -o $(LOCKS)/otel.txt
 
 bench: $(READY)         ## every benchmark; writes benchmarks/results and docs/benchmarks.md
 	$(BIN)/python -m benchmarks
