@@ -25,7 +25,9 @@ NO_NETWORK = re.compile(
     r"Temporary failure in name resolution|Failed to establish a new connection|Network is unreachable|"
     r"Connection (refused|reset)|Read timed out|CERTIFICATE_VERIFY_FAILED|Max retries exceeded",
 )
-NO_BASE = re.compile(r"manifest unknown|pull access denied|failed to resolve|error pulling image|registry-1|no such host")
+NO_BASE = re.compile(
+    r"manifest unknown|pull access denied|failed to resolve|error pulling image|registry-1|no such host"
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def why(said: str, tag: str) -> AnyportError:
     """A failed build as the error that it is."""
     end = "\n".join(said.splitlines()[-15:])
     if NO_BASE.search(said):
-        return Missing(f"the base image cannot be had: {end}", fix="choose one that is here or can be pulled: -O base=…")
+        return Missing(
+            f"the base image cannot be had: {end}", fix="choose one that is here or can be pulled: -O base=…"
+        )
     if NO_NETWORK.search(said):
         return Offline(
             f"the packages of {tag} could not be fetched (which says nothing about them): {end}",

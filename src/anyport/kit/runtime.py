@@ -23,9 +23,12 @@ from anyport.places import cache
 def source() -> Path:
     """A folder that holds the package `anyport` as it is here, and nothing else; kept in the cache by its content.
 
-    The folder that anyport was imported from may be site-packages: on a path, it would bring everything.
+    The folder that anyport was imported from may be site-packages: on a path, it would bring everything. An artefact's
+    own runtime/ holds nothing else, and is it.
     """
     here = Path(anyport.__file__).parent
+    if {path.name for path in here.parent.iterdir()} == {"anyport"} and here.parent.name == "runtime":
+        return here.parent
     files = sorted(p for p in here.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     digest = hashlib.sha256()
     content = [(file.relative_to(here).as_posix(), file.read_bytes()) for file in files]

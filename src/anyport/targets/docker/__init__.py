@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from anyport.bundle import Bundle, read, sha256
-from anyport.client import HttpPredictor, ServerError
-from anyport.errors import Impossible, Mistake
+from anyport.client import HttpPredictor
+from anyport.errors import Impossible, Mistake, ServerError
 from anyport.kit import image, sbom
 from anyport.kit.endpoint import Live, reached, serving
 from anyport.kit.lock import normal, pins
@@ -22,6 +22,7 @@ from anyport.kit.runtime import carry as carry_runtime
 from anyport.pyform import LOCK, consented
 from anyport.target import Artifact, Command, Engine, Reason, Running, Spec, Step
 from anyport.targets import carry
+from anyport.trust import held
 
 SPEC = Spec(
     name="docker", title="a container image", kind="server", takes=("graph", "python"), programs=("docker",),
@@ -85,12 +86,13 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
 
     name = options.image or reference(bundle)
     base = options.base or f"python:{bundle.manifest.python or minor()}-slim"
-    arguments = {
-        "BASE": base, "PORT": str(options.port), "TITLE": bundle.name, "VERSION": bundle.version,
-        "REVISION": bundle.digest, "USER": USERS[options.variant], "LICENSES": joined(locked, licences),
-    }  # fmt: skip
+    arguments = {"BASE": base, "PORT": str(options.port), "USER": USERS[options.variant]}
     arguments |= {"PIP_NO_INDEX": "1"} if options.wheelhouse else {}
-    (out / "Dockerfile").write_text(with_defaults((HERE / "Dockerfile").read_text(), arguments))
+    labels = {
+        "title": bundle.name, "description": f"{bundle.name} {bundle.version}, served by anyport",
+        "version": bundle.version, "revision": bundle.digest, "licenses": joined(locked, licences),
+    }  # fmt: skip
+    (out / "Dockerfile").write_text(filled((HERE / "Dockerfile").read_text(), arguments, labels))
     facts = {
         "IMAGE": name, "PORT": str(options.port), "PUBLISHED": str(options.port), "USER_ID": USERS[options.variant],
         "MEMORY": memory(bundle),
@@ -130,7 +132,7 @@ def wheels(house: Path, text: str, out: Path) -> None:
     if lacking:
         raise Mistake(
             f"-O wheelhouse: {house} lacks the locked wheel of {', '.join(sorted(lacking))}",
-            fix="build without it once, then: pip download --no-deps --require-hashes -d DIR -r packages/requirements.txt",
+            fix="build without it once, then: pip download --no-deps -d DIR -r packages/requirements.txt",
         )
     for file in found:
         shutil.copyfile(file, out / file.name)
@@ -165,14 +167,21 @@ def memory(bundle: Bundle) -> str:
     return f"{(256 if bundle.form == 'graph' else 1024) + 4 * size}m"
 
 
-def with_defaults(dockerfile: str, values: Mapping[str, str]) -> str:
-    """The Dockerfile with other defaults of its arguments."""
-    for name, value in values.items():
-        quoted = value if re.fullmatch(r"[\w.:/@-]+", value) else '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
-        line = f"ARG {name}={quoted}"
-        dockerfile, count = re.subn(rf"^ARG {name}(=.*)?$", lambda _, line=line: line, dockerfile, flags=re.M)
-        assert count == 1, f"the Dockerfile declares {name} {count} times"
-    return dockerfile
+def filled(dockerfile: str, arguments: Mapping[str, str], labels: Mapping[str, str]) -> str:
+    """The Dockerfile with other defaults of its arguments, and other labels."""
+    lines = dockerfile.splitlines(keepends=True)
+    for name, value in arguments.items():
+        (at,) = (i for i, line in enumerate(lines) if re.fullmatch(rf"ARG {name}(=.*)?\n", line))
+        lines[at] = f"ARG {name}={quoted(value)}\n"
+    for name, value in labels.items():
+        (at,) = (i for i, line in enumerate(lines) if f"org.opencontainers.image.{name}=" in line)
+        lines[at] = re.sub(r'(?<==)".*"', quoted(value).replace("\\", r"\\"), lines[at])
+    return "".join(lines)
+
+
+def quoted(value: str) -> str:
+    """A value as a Dockerfile takes it."""
+    return value if re.fullmatch(r"[\w.:/@-]+", value) else '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
 
 
 def facts(artifact: Artifact) -> dict[str, str]:
@@ -188,7 +197,7 @@ def run(artifact: Artifact) -> Iterator[Running]:
     version = image.engine_version()
     bundle = read(artifact.path / "bundle")
     if bundle.form == "python":
-        consented(bundle)
+        consented(bundle, held())
     said = facts(artifact)
     made = image.build(artifact.path, said["IMAGE"])
 
@@ -202,14 +211,14 @@ def run(artifact: Artifact) -> Iterator[Running]:
     with (
         image.container(
             made, port=int(said["PORT"]), ready=ready, memory=said["MEMORY"], user=said["USER_ID"], timeout=600
-        ) as held,
-        HttpPredictor(held.url, bundle.signature) as predictor,
+        ) as box,
+        HttpPredictor(box.url, bundle.signature) as predictor,
     ):
         answering = serving(predictor, bundle)
-        process = f"container {held.name} of {made[:19]}: {answering.server} serve {answering.version}"
+        process = f"container {box.name} of {made[:19]}: {answering.server} serve {answering.version}"
         yield Running(predictor, Engine("Docker", version, process, "native"))
-        if not held.held.alive():
-            raise Impossible(f"the container ended while it was asked: {held.held.died().what}")
+        if not box.held.alive():
+            raise Impossible(f"the container ended while it was asked: {box.held.died().what}")
 
 
 @contextmanager
@@ -228,5 +237,7 @@ def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
             Command(("docker", "build", "--tag", name, str(artifact.path))),
             Command(("docker", "image", "rm", name)),
         ),
-        Step(f"push it to {name.partition('/')[0] if '/' in name else 'Docker Hub'}", Command(("docker", "push", name))),
+        Step(
+            f"push it to {name.partition('/')[0] if '/' in name else 'Docker Hub'}", Command(("docker", "push", name))
+        ),
     )

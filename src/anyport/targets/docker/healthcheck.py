@@ -24,7 +24,7 @@ def said(option: str, default: str) -> str:
 
 def ready() -> bool:
     """Whether GET /readyz is answered with 200."""
-    from serve import port
+    from serve import port  # type: ignore[import-not-found]  # it lies beside this file in the image
 
     host, number = said("host", "127.0.0.1"), int(said("port", port()))
     host = EVERY.get(host, host)
