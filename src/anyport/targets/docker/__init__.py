@@ -194,10 +194,10 @@ def facts(artifact: Artifact) -> dict[str, str]:
 def run(artifact: Artifact) -> Iterator[Running]:
     """The image, built and started here: read-only, without capabilities, as the user and with the memory that
     compose.yaml gives it. A Python model is opened only with this user's consent."""
-    version = image.engine_version()
     bundle = read(artifact.path / "bundle")
     if bundle.form == "python":
         consented(bundle, held())
+    version = image.engine_version()
     said = facts(artifact)
     made = image.build(artifact.path, said["IMAGE"])
 
