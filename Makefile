@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo serve test test-slow endurance check lint types docs locks bench clean envs
+.PHONY: demo serve test test-slow test-docker endurance check lint types docs locks bench clean envs
 
 $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION))
@@ -37,6 +37,9 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
+
+test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
+	$(BIN)/python -m pytest -m slow tests/slow/test_docker.py tests/slow/test_docker_clouds.py
 
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
