@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo serve test test-slow endurance check lint types docs bench bench-envs clean envs
+.PHONY: demo serve test test-slow test-docker endurance check lint types docs locks bench bench-envs clean envs
 
 $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION))
@@ -38,8 +38,21 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
 
+test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
+	$(BIN)/python -m pytest -m slow tests/slow/test_docker.py tests/slow/test_docker_clouds.py
+
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
+
+LOCKS := src/anyport/targets/docker/locks
+EXPORT = $(BIN)/uv export -q --frozen --no-dev --no-emit-project --no-annotate --no-header
+
+locks: $(READY)         ## what images install, pinned and hashed, from uv.lock
+	$(EXPORT) --extra serve --prune onnxruntime -o $(LOCKS)/server.txt
+	$(EXPORT) -o $(LOCKS)/graph.txt
+	$(EXPORT) --extra grpc --prune onnxruntime -o $(LOCKS)/grpc.txt
+	$(EXPORT) --extra arrow --prune onnxruntime -o $(LOCKS)/arrow.txt
+	$(EXPORT) --extra otel --prune onnxruntime -o $(LOCKS)/otel.txt
 
 bench-envs: $(foreach n,web bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
 

@@ -98,7 +98,7 @@ def main() -> None:
 
 def trimmed(site: Path) -> float:
     """MB of site-packages as artefacts carry it (kit/runtime.py says what is left out)."""
-    from anyport.kit.runtime import trim
+    from anyport.kit.trim import trim
 
     copy = Path(tempfile.mkdtemp(prefix="anyport-trim-")) / "site-packages"
     shutil.copytree(site, copy)

@@ -56,6 +56,10 @@ FIGURES = (
     Figure("coldstart", ("site_packages_trimmed_mb",), "the same as artefacts carry it", " MB", most=130),
     Figure("serving", ("cpu_over_constant",), "server CPU per request, against the same server answering a constant",
            "×", most=1.7),
+    Figure("container", ("ready_s",), "a container, from its start to ready", " s", most=1),
+    Figure("container", ("resident_mb",), "its resident memory after 1,000 predictions", " MB", most=90),
+    Figure("container", ("mb_above_base",), "its image above the base, all dependencies included", " MB", most=200),
+    Figure("container", ("stop_s",), "from SIGTERM to exit 0", " s", most=1),
     Figure("breadth", ("totals", "of_these_share_in_form_graph"), "share of the estimators skl2onnx knows that are "
            "proven graphs in every setting", "", least=0.9),
     Figure("breadth", ("totals", "flips_in_graph"), "labels flipped by a graph, over all estimators and fresh rows", "",

@@ -25,7 +25,7 @@ def test_the_demo_shows_the_whole_of_it(home: Path) -> None:
     shown = done.stdout
     assert re.findall(r"^\$ anyport (\w+)", shown, re.M) == ["pack", "inspect", "check", "predict", "serve"]
     assert "form graph" in shown
-    for name in targets.TABLE:
+    for name in (n for n in targets.TABLE if targets.get(n).SPEC.tier == "quick"):
         assert re.search(rf"^{name}: the same answers  \(native: ", shown, re.M), shown
     assert "FAILED" not in shown
     (first, *_) = csv.DictReader(io.StringIO(shown[shown.index("row,prediction,probability_0") :]))

@@ -84,6 +84,11 @@ def engine_of(spec: Spec) -> str:
     lacking = [p for p in spec.programs if shutil.which(p) is None]
     if lacking:
         return f"needs {', '.join(lacking)}"
+    if spec.answers:
+        from anyport.kit.process import run
+
+        if run(spec.answers, timeout=30).code:
+            return f"{spec.programs[0]} is installed, but its engine does not answer"
     if spec.extra:
         absent = [m for m, extra in EXTRAS.items() if extra == spec.extra and not installed(m)]
         if absent:

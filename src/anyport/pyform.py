@@ -167,9 +167,7 @@ def apart(
     from anyport.kit.runtime import source
 
     trust = held() if trust is None else trust
-    told = task(bundle, trust)
-    if Path(told.model).name == MODEL:
-        ask(Path(told.model), Trust(told.allow, told.all, frozenset(told.files), trust.source))
+    told = consented(bundle, trust)
     if python is None:
         # Building a source distribution runs its code, which consent to the model's names does not cover.
         build = trust.all or bundle.digest in trust.files
@@ -210,6 +208,15 @@ def opened(told: Task) -> PythonPredictor:
     path = Path(told.model)
     model = load(path, trust) if path.name == MODEL else get(told.framework).load(path, trust)
     return PythonPredictor(model, told.framework, told.signature)
+
+
+def consented(bundle: Bundle, trust: Trust) -> Task:
+    """What is to be loaded, once the trust is seen to cover it: Untrusted before anything is installed or opened.
+    A framework's own file is judged by its loader, in the process that opens it."""
+    told = task(bundle, trust)
+    if Path(told.model).name == MODEL:
+        ask(Path(told.model), Trust(told.allow, told.all, frozenset(told.files), trust.source))
+    return told
 
 
 def task(bundle: Bundle, trust: Trust) -> Task:

@@ -85,7 +85,8 @@ def pins(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def environment(text: str, *, python: str = "", wheelhouse: Path | None = None, build: bool = True) -> Path:
-    """The Python of an environment that holds just what the lock names; made once and kept in the cache.
+    """The Python of an environment that holds just what the lock names; made once and kept in the cache, or made
+    ahead: $ANYPORT_ENVIRONMENTS is a folder of such, each named by the first 24 digits of its lock's sha256.
 
     `python` is a version such as "3.11", "" this one's. Without `build` only wheels are installed, so that
     nothing of the packages runs. Raises Offline, Missing (no such Python), Impossible.
@@ -96,6 +97,10 @@ def environment(text: str, *, python: str = "", wheelhouse: Path | None = None, 
     key = f"{text}\n{python or mine}\n{platform.python_version()}\n{sys.platform}-{platform.machine()}"
     home = cache("environments") / hashlib.sha256(key.encode()).hexdigest()[:24]
     inside = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
+    if os.environ.get("ANYPORT_ENVIRONMENTS"):
+        ahead = Path(os.environ["ANYPORT_ENVIRONMENTS"]) / hashlib.sha256(text.encode()).hexdigest()[:24]
+        if (ahead / "lib" / f"python{python or mine}").is_dir():
+            return ahead / inside
     if (home / inside).exists():
         return home / inside
     house = wheelhouse_of(wheelhouse)

@@ -23,9 +23,12 @@ from anyport.places import cache
 def source() -> Path:
     """A folder that holds the package `anyport` as it is here, and nothing else; kept in the cache by its content.
 
-    The folder that anyport was imported from may be site-packages: on a path, it would bring everything.
+    The folder that anyport was imported from may be site-packages: on a path, it would bring everything. An artefact's
+    own runtime/ holds nothing else, and is it.
     """
     here = Path(anyport.__file__).parent
+    if {path.name for path in here.parent.iterdir()} == {"anyport"} and here.parent.name == "runtime":
+        return here.parent
     files = sorted(p for p in here.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     digest = hashlib.sha256()
     content = [(file.relative_to(here).as_posix(), file.read_bytes()) for file in files]
@@ -171,22 +174,3 @@ def view(*names: str) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return python
-
-
-NOT_RUN = (
-    "**/__pycache__", "**/tests", "**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.h", "**/*.a", "numpy/f2py",
-    "numpy/distutils",
-    "numpy/_pyinstaller", "numpy/doc", "numpy/typing", "onnxruntime/transformers", "onnxruntime/tools",
-    "onnxruntime/quantization", "onnxruntime/datasets", "onnxruntime/backend", "onnxruntime/ThirdPartyNotices.txt",
-)  # fmt: skip
-"""What site-packages hold that no prediction imports: tests, headers, stubs, build tools, converters."""
-
-
-def trim(site: Path) -> None:
-    """Delete from a copy of site-packages what no prediction imports (licences and metadata stay)."""
-    for pattern in NOT_RUN:
-        for path in sorted(site.glob(pattern), reverse=True):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.exists():
-                path.unlink()

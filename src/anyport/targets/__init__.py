@@ -17,6 +17,7 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "docker": "anyport.targets.docker",
     "local": "anyport.targets.local",
     "rest": "anyport.targets.rest",
 }

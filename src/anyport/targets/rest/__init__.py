@@ -13,25 +13,18 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.client import HttpPredictor
-from anyport.errors import Missing, Mistake, need
+from anyport.errors import need
+from anyport.kit.endpoint import Live, reached, serving
 from anyport.kit.process import Held, popen
 from anyport.kit.runtime import carry as carry_runtime
 from anyport.kit.runtime import closure, view
-from anyport.target import Artifact, Engine, NoOptions, Proof, Reason, Running, Spec, Step
+from anyport.target import Artifact, Engine, NoOptions, Reason, Running, Spec, Step
 from anyport.targets import carry
 
 SPEC = Spec(name="rest", title="an HTTP server", kind="server", takes=("graph", "python"), extra="serve")
 Options = NoOptions
 SERVER = ("httptools", "msgspec", "numpy", "uvicorn", *(() if sys.platform == "win32" else ("uvloop",)))
 """What the server itself needs."""
-
-
-class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A server that runs somewhere: `--live url=https://… api_key_file=PATH`."""
-
-    url: str
-    api_key_file: str = ""
-    """A file whose first line is the key, so that it is on no command line."""
 
 
 def fits(bundle: Bundle, options: Any) -> Reason | None:
@@ -75,7 +68,9 @@ def run(artifact: Artifact) -> Iterator[Running]:
 
     argv: list[str | Path] = [view(*server(bundle)), "-IB", artifact.path / "serve.py", "--port", "0", "--json"]
     with popen(argv, ready=ready, timeout=600) as held, HttpPredictor(said["url"], bundle.signature) as predictor:
-        yield Running(predictor, engine(predictor, bundle, "native"))
+        answering = serving(predictor, bundle)
+        process = f"pid {answering.pid}: serve.py"
+        yield Running(predictor, Engine(f"{answering.server} serve", answering.version, process, "native"))
         if not held.alive():
             raise held.died()
 
@@ -83,33 +78,8 @@ def run(artifact: Artifact) -> Iterator[Running]:
 @contextmanager
 def connect(artifact: Artifact, live: Live) -> Iterator[Running]:
     """The user's own server, asked for this very model. Mistake where it serves another."""
-    bundle = read(artifact.path / "bundle")
-    key = None
-    if live.api_key_file:
-        try:
-            key = Path(live.api_key_file).read_text("utf-8").split("\n")[0].strip()
-        except OSError as error:
-            raise Mistake(f"the API key cannot be read: {live.api_key_file}: {error.strerror}") from error
-    with HttpPredictor(live.url, bundle.signature, api_key=key) as predictor:
-        found = engine(predictor, bundle, "live")
-        yield Running(predictor, found)
-
-
-def engine(predictor: HttpPredictor, bundle: Bundle, proof: Proof) -> Engine:
-    """Who answers, in its own words; from then on the predictor asks for exactly this bundle."""
-    status, said = predictor.get("/readyz")
-    if not isinstance(said, dict) or "models" not in said:
-        raise Missing(f"{predictor.url} is no anyport server: GET /readyz answered {status}")
-    for model in said["models"]:
-        if model["digest"] == bundle.digest:
-            predictor.ask_for(model["name"], model["version"])
-            process = f"pid {said['pid']}: serve.py" if proof == "native" else predictor.url
-            return Engine(f"{said['server']} serve", said["version"], process, proof)
-    served = ", ".join(f"{m['name']} {m['digest'][:12]}" for m in said["models"])
-    raise Mistake(
-        f"{predictor.url} does not serve {bundle.name} {bundle.digest[:12]}; it serves {served}",
-        fix="deploy this artefact there, or check the one that was deployed",
-    )
+    with reached(live, read(artifact.path / "bundle")) as (predictor, said):
+        yield Running(predictor, Engine(f"{said.server} serve", said.version, predictor.url, "live"))
 
 
 def plan(artifact: Artifact, options: Any, live: Any) -> Sequence[Step]:
