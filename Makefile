@@ -41,6 +41,9 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
 	$(BIN)/python -m pytest -m slow tests/slow/test_docker.py tests/slow/test_docker_clouds.py
 
+endurance: $(READY) .envs/endurance/.ready ## fuzzing, generated requests, soak; MINUTES=2 for as long each
+	$(BIN)/python -m endurance $(if $(MINUTES),--minutes $(MINUTES))
+
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
 

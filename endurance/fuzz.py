@@ -5,6 +5,7 @@
 - `rows`: JSON that is nearly right: rows of the signature with hostile names and values. As `decode`.
 - `http`: any bytes on a connection, cut into any pieces. The protocol never raises, writes only whole HTTP/1.1 replies
   with documented statuses, none of them 5xx, and closes or goes on.
+- `contracts`: any body to every wire contract: answered, or refused as the caller's fault.
 """
 
 from __future__ import annotations
@@ -159,8 +160,35 @@ def http() -> Callable[[bytes], None]:
     return one
 
 
+ROUTES: tuple[tuple[str, str], ...] = (
+    ("/predict", "application/json"), ("/predict?partial=true", "text/csv"), ("/predict", "application/jsonlines"),
+    ("/models/homes/predict", "application/vnd.apache.arrow.stream"), ("/predict", "application/vnd.apache.arrow.file"),
+    ("/invocations", "application/json"), ("/invocations", "text/csv"), ("/score", "application/json"),
+    ("/v1/models/homes:predict", "application/json"), ("/v2/models/homes/infer", "application/json"),
+    ("/v2/models/homes/infer", "application/octet-stream"),
+)  # fmt: skip
+
+
+def contracts() -> Callable[[bytes], None]:
+    """Any body to every wire contract."""
+    connection = Connection(BUNDLE)
+
+    def one(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        path, kind = ROUTES[given.ConsumeIntInRange(0, len(ROUTES) - 1)]
+        length = given.ConsumeIntInRange(0, 2048)
+        body = given.ConsumeBytes(len(data))
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        if kind == "application/octet-stream":
+            head += f"Inference-Header-Content-Length: {length}\r\n"
+        (status,) = connection.say(head.encode() + b"\r\n" + body, ())
+        assert status in (200, 400, 413, 422), f"{status} to {path} {kind} {body!r}"
+
+    return one
+
+
 TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
-    "decode": lambda: decode, "rows": lambda: rows, "http": http,
+    "decode": lambda: decode, "rows": lambda: rows, "http": http, "contracts": contracts,
 }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 from uvicorn import Config
@@ -19,8 +20,8 @@ from anyport.serve.settings import Settings
 from anyport.serve.site import Site
 
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[^\r\n:]+: ?[^\r\n]*\r\n)*)\r\n")
-TURNS = 200
-"""Turns of the event loop after which nothing may still be under way."""
+PATIENCE = 5.0
+"""Seconds after which nothing may still be under way."""
 
 
 class Memory(asyncio.Transport):
@@ -44,6 +45,16 @@ class Memory(asyncio.Transport):
         if not self.closed:
             self.closed = True
             self.loop.call_soon(self.one.connection_lost, None)
+
+    def set_protocol(self, protocol: Any) -> None:
+        """From now on this one hears of the end."""
+        self.one = protocol
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """The client would read an end; here it sees what was written anyway."""
 
     def abort(self) -> None:
         self.close()
@@ -102,18 +113,23 @@ class Connection:
             if piece and not transport.closed:
                 one.data_received(piece)
                 await asyncio.sleep(0)
-        for _ in range(TURNS):
-            if not self.state.tasks and not one.unanswered:
-                break
-            await asyncio.sleep(0)
+        await self.quiet(lambda: bool(self.state.tasks or one.unanswered))
         if not transport.closed:
             one.eof_received()
             transport.close()
-        for _ in range(TURNS):
-            if not self.state.tasks:
-                break
-            await asyncio.sleep(0)
+        await self.quiet(lambda: bool(self.state.tasks))
         assert not self.state.tasks, f"still at work on {data!r}"
+
+    async def quiet(self, busy: Callable[[], bool]) -> None:
+        """Wait until nothing is under way, or for too long: what waits for more bytes waits on."""
+        turns, until = 0, perf_counter() + PATIENCE
+        while busy() and (turns < 50 or (self.threads() and perf_counter() < until)):
+            turns += 1
+            await asyncio.sleep(0 if turns < 50 else 0.001)
+
+    def threads(self) -> bool:
+        """Whether another thread works on an answer."""
+        return any(model.waiting for model in self.app.site.models)
 
 
 def replies(out: bytes) -> list[int]:
