@@ -19,18 +19,19 @@ from anyport.trust import Trust
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Mounted", "row_serializer", "urls", "view"]
+__all__ = ["Mounted", "predict_view", "row_serializer", "urls"]
 
 
 def urls(
-    bundle: Mounted | Bundle | Path | str, *, trust: Trust | None = None, threads: int = 1
+    bundle: Mounted | Bundle | Path | str, *, view: Any = None, trust: Trust | None = None, threads: int = 1
 ) -> list[Any]:  # fmt: skip
     """URL patterns of POST predict, GET signature, livez and readyz, named NAME-predict and so on.
 
     POST predict takes and gives exactly the bytes that our server's does: one row, a list of rows or columns; 422
     lists every bad cell; `?partial=true`. Authentication, permissions and throttling are the project's REST_FRAMEWORK
-    settings; probes need none. The first question loads the model, in the process that answers it. `trust` and
-    `threads` are Mounted's, for a bundle that is not Mounted yet. Missing where a library is not installed.
+    settings; probes need none. The first question loads the model, in the process that answers it. `view` is the
+    project's own subclass of `predict_view`; `trust` and `threads` are Mounted's, for a bundle that is not Mounted
+    yet. Missing where a library is not installed.
     """
     need("django")
     need("rest_framework")
@@ -51,12 +52,12 @@ def urls(
 
     asking: list[Callable[[HttpRequest], HttpResponse]] = [signature, livez, readyz]
     return [
-        path("predict", view(model).as_view(), name=f"{model.name}-predict"),
+        path("predict", (view or predict_view(model)).as_view(), name=f"{model.name}-predict"),
         *(path(one.__name__, require_safe(one), name=f"{model.name}-{one.__name__}") for one in asking),
     ]
 
 
-def view(model: Mounted) -> Any:
+def predict_view(model: Mounted) -> Any:
     """The APIView of POST predict, a class; subclass it for permissions or throttles of its own."""
     from rest_framework.renderers import JSONRenderer
     from rest_framework.views import APIView

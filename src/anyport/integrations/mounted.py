@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("anyport.integrations")
 LIVE = Reply(200, b'{"live":true}')
-PARTS = ("fastapi", "starlette", "flask", "werkzeug", "django", "rest_framework", "uvicorn", "gunicorn", "hypercorn")
+PARTS = (
+    "fastapi", "starlette", "flask", "werkzeug", "django", "rest_framework", "uvicorn", "uvicorn_worker", "gunicorn",
+    "hypercorn",
+)  # fmt: skip
 """Modules that an application is made of and run by; GET /readyz says which of them this process has imported."""
 DISTRIBUTIONS = {"rest_framework": "djangorestframework"}
 

@@ -17,6 +17,9 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "django": "anyport.targets.django",
+    "fastapi": "anyport.targets.fastapi",
+    "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
     "rest": "anyport.targets.rest",
 }
