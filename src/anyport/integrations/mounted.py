@@ -203,7 +203,7 @@ def _forked() -> None:
 
 def _ended() -> None:
     for one in list(_mounted):
-        one.close()
+        one._closing.close()  # without the lock, which a thread that is being ended may hold
 
 
 if hasattr(os, "register_at_fork"):

@@ -113,11 +113,13 @@ def checked(field: Field) -> Callable[[Any], Any]:
 
 
 def value(cell: Any, field: Field) -> Any:
-    """A good cell as a Python value: infinities as floats, datetimes as datetime, all else as it is."""
+    """A good cell as a Python value: infinities as floats, whole floats as int where the column is, datetimes as datetime, all else as it is."""
     if isinstance(cell, list):
         return [value(part, field) for part in cell]
     if field.is_float and cell is not None:
         return float(codec.INFINITE.get(cell, cell) if isinstance(cell, str) else cell)
+    if field.is_int and cell is not None:
+        return int(cell)
     if field.dtype == "datetime" and isinstance(cell, str):
         return datetime.datetime.fromisoformat(cell)
     return None if isinstance(cell, float) and math.isnan(cell) else cell
