@@ -113,7 +113,7 @@ def checked(field: Field) -> Callable[[Any], Any]:
 
 
 def value(cell: Any, field: Field) -> Any:
-    """A good cell as a Python value: infinities as floats, whole floats as int where the column is, datetimes as datetime, all else as it is."""
+    """A good cell as a Python value: infinities as floats, numbers of an integer column as int, datetimes as such."""
     if isinstance(cell, list):
         return [value(part, field) for part in cell]
     if field.is_float and cell is not None:
