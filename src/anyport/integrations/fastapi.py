@@ -124,7 +124,8 @@ def extra(model: Mounted) -> dict[str, Any]:
         "schema": {"oneOf": [one, {"type": "array", "items": one}, openapi.columns(inputs)]}
     }  # fmt: skip
     example = model.example()
-    if example is not None:
+    # FastAPI drops every null from its document, which would leave a row without one of its columns
+    if example is not None and None not in example.values():
         body["examples"] = {
             "row": {"value": example},
             "records": {"value": [example]},

@@ -81,7 +81,7 @@ def typed(field: Field) -> Any:
     """The Python type of a cell, checked by the codec and shown as our OpenAPI document shows it."""
     pydantic = need("pydantic")
     schema = pydantic.WithJsonSchema(openapi.cell(field))
-    return Annotated[kind(field), pydantic.PlainValidator(checked(field)), schema]
+    return Annotated[kind(field), pydantic.WrapValidator(checked(field)), schema]
 
 
 def kind(field: Field) -> Any:
@@ -100,11 +100,11 @@ def kind(field: Field) -> Any:
     return Optional[found] if field.nullable else found  # noqa: UP045 - `found` is a value, which `|` does not take
 
 
-def checked(field: Field) -> Callable[[Any], Any]:
+def checked(field: Field) -> Callable[[Any, Any], Any]:
     """A cell's validator: ValueError in our words where the codec refuses it."""
     alone = Signature(inputs=(field,), outputs=())
 
-    def check(cell: Any) -> Any:
+    def check(cell: Any, usual: Any) -> Any:
         for refusals in codec.read([{field.name: cell}], alone).refused.values():
             raise ValueError(f"expected {refusals[0].expected}, got {refusals[0].got}")
         return value(cell, field)
