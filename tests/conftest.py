@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import packed
 import sandbox
 
+pytest.register_assert_rewrite("conforming")  # its assertions then show what they compared
+
 collect_ignore = ["slow"]  # these run in environments of their own, when named: make test-slow
 
 

@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import engines
-import msgspec
 import packed
 import pytest
-import zoo
+from conforming import conforms, pairs, sampled
 
 from anyport import conformance, targets
 from anyport.bundle import read
 from anyport.errors import Impossible, Mistake
-from anyport.target import PROOFS, Artifact, Gap, Spec
+from anyport.target import Artifact, Gap, Spec
 
 
-def pairs(names: Iterable[str] = ()) -> list[Any]:
-    """Target × exhibit; strict xfail where the target states a gap for one of the exhibit's traits."""
-    found = []
-    for target in targets.TABLE:
-        spec = targets.get(target).SPEC
-        for name, exhibit in zoo.load().items():
-            if names and name not in names:
-                continue
-            marks: list[Any] = [getattr(pytest.mark, f"target_{target.replace('-', '_')}")]
-            if exhibit.form in spec.takes:
-                marks += [
-                    pytest.mark.xfail(strict=True, reason=spec.gaps[t].why) for t in exhibit.traits if t in spec.gaps
-                ]
-            found.append(pytest.param(target, name, marks=marks, id=f"{target}-{name}"))
-    return found
-
-
-@pytest.mark.parametrize(("target", "name"), pairs())
+@pytest.mark.parametrize(("target", "name"), [*pairs(tier="quick"), *sampled()])
 def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, target: str, name: str) -> None:
     engines.need(target)
     bundle = read(shelf.bundle(name))
-    module = targets.get(target)
-    if bundle.form not in module.SPEC.takes:
+    if bundle.form not in targets.get(target).SPEC.takes:
         with pytest.raises(Impossible, match=f"form {bundle.form}"):
             targets.build(bundle, target, tmp_path / "artefact")
         assert not (tmp_path / "artefact").exists()
         return
-    made = targets.build(bundle, target, tmp_path / "artefact")
-    report = conformance.check_artifact(made.path)
-    failed = [f"{c.name}: {c.says}" for c in report.cases if c.verdict == "failed"]
-    assert not failed
-    assert report.ok
-    assert [c.name for c in report.cases] == [c.name for c in (*conformance.CASES, *getattr(module, "CASES", ()))]
-    assert {c.name for c in report.cases if c.verdict == "gap"} <= set(module.SPEC.gaps)
-    assert (report.target, report.bundle, report.digest) == (target, bundle.name, bundle.digest)
-    assert report.proof in PROOFS
-    assert all(report.engine[part] for part in ("name", "version", "process"))
-    golden = next(c for c in report.cases if c.name == "golden")
-    assert golden.rows >= 500
-    assert json.loads((made.path / "report.json").read_text()) == json.loads(msgspec.json.encode(report))
+    conforms(bundle, target, tmp_path / "artefact")
 
 
 @pytest.mark.parametrize(("target", "name"), pairs(["penguin_species", "fixed_batch", "notebook_class"]))

@@ -304,7 +304,7 @@ def reported(bundle: Bundle, made: Artifact, engine: Engine, cases: tuple[CaseRe
 def check(
     what: str | Path | Bundle, *, to: Sequence[str] = (), live: Mapping[str, str] | None = None, **given: str
 ) -> list[Report]:
-    """Check a bundle through targets (default: every one it fits), or one artefact. Never raises for a
+    """Check a bundle through targets (default: every quick one it fits), or one artefact. Never raises for a
     mismatch: see `Report.ok`. Impossible or Missing when a target named cannot be run."""
     if not isinstance(what, Bundle):
         path = Path(what)
@@ -312,8 +312,10 @@ def check(
             return [check_artifact(path, live=live)]
         what = read(path)
     chosen = list(to) or [
-        n for n in targets.names() if targets.fits(targets.get(n), what, targets.options(targets.get(n), {})) is None
-    ]
+        n for n in targets.names()
+        if targets.get(n).SPEC.tier == "quick"
+        and targets.fits(targets.get(n), what, targets.options(targets.get(n), {})) is None
+    ]  # fmt: skip
     if live and len(chosen) != 1:
         raise Mistake("--live needs exactly one --to TARGET")
     reports = []

@@ -42,6 +42,8 @@ class Spec:
     limits: Mapping[str, float] = field(default_factory=dict)
     tolerance: Tolerance | None = None
     """Where the engine itself is less precise than the bundle's own tolerance."""
+    tier: Literal["quick", "slow"] = "quick"
+    """'slow': it takes long, or an engine that has to be started first. Checked when named, and in the slow tests."""
     gaps: Mapping[str, Gap] = field(default_factory=dict)
     """Keyed by case name or model trait."""
 

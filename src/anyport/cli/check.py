@@ -6,8 +6,10 @@ example:
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +18,13 @@ if TYPE_CHECKING:
 
 def arguments(sub: ArgumentParser) -> None:
     sub.add_argument("what", help="a bundle or an artefact")
-    sub.add_argument("--to", action="append", default=[], metavar="TARGET", help="only this target (may be repeated)")
+    sub.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="only this target (may be repeated); default: every quick one it fits",
+    )
     sub.add_argument("--live", action="append", default=[], metavar="KEY=VALUE", help="your own endpoint: url=…")
     sub.add_argument("-O", action="append", default=[], metavar="KEY=VALUE", help="an option of the target")
     sub.add_argument("--report", help="write the reports here as JSON")
@@ -31,13 +39,20 @@ def run(args: Namespace) -> int:
     say("replaying the golden rows")
     reports = check(args.what, to=args.to, live=pairs(args.live, "--live"), **pairs(args.O, "-O"))
     say("")
+    if not args.to and not (Path(args.what) / "anyport.json").is_file() and (left := slow()):
+        print(f"left out, being slow: {', '.join(left)} (name one to check it: --to {left[0]})", file=sys.stderr)
     if args.report:
-        from pathlib import Path
-
         import msgspec
 
         Path(args.report).write_bytes(msgspec.json.format(msgspec.json.encode(reports)) + b"\n")
     return finish(reports, as_json=args.json, then=f"anyport serve {args.what}")
+
+
+def slow() -> list[str]:
+    """The targets that are checked only when they are named."""
+    from anyport import targets
+
+    return [name for name in targets.names() if targets.get(name).SPEC.tier == "slow"]
 
 
 def finish(reports: Sequence[Report], *, as_json: bool, then: str) -> int:

@@ -124,13 +124,11 @@ def extra(model: Mounted) -> dict[str, Any]:
         "schema": {"oneOf": [one, {"type": "array", "items": one}, openapi.columns(inputs)]}
     }  # fmt: skip
     example = model.example()
-    # FastAPI drops every null from its document, which would leave a row without one of its columns
-    if example is not None and None not in example.values():
-        body["examples"] = {
-            "row": {"value": example},
-            "records": {"value": [example]},
-            "columns": {"value": {"columns": {name: [cell] for name, cell in example.items()}}},
-        }
+    if example is not None:
+        columns = {"columns": {"value": {"columns": {name: [cell] for name, cell in example.items()}}}}
+        # FastAPI drops a null that an object holds from its document, and the row would lack that column; not a list's
+        whole = None not in example.values()
+        body["examples"] = {"row": {"value": example}, "records": {"value": [example]}, **columns} if whole else columns
     partial = {
         "name": "partial", "in": "query", "required": False, "schema": {"type": "boolean", "default": False},
         "description": "Answer the good rows; the others are null and carry `errors`.",

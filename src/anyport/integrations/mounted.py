@@ -21,8 +21,8 @@ from anyport import codec, predictor
 from anyport.batch import Batch, Outcome, rows
 from anyport.bundle import Bundle, read
 from anyport.errors import BadData
-from anyport.serve import holding, wire
-from anyport.serve.contracts import plain
+from anyport.serve import coding, formats, wire
+from anyport.serve.deployment import holding
 from anyport.serve.hot import SMALL
 from anyport.serve.model import SLOW, golden_row, opened, quickest
 from anyport.serve.reply import Problem, Reply, fault
@@ -143,15 +143,14 @@ class Mounted:
     def answer(self, request: Request, body: bytes | None) -> Reply:
         """The reply to POST /predict, all of it in this thread; None stands for a body of more than `max_body`."""
         try:
-            asked = plain.wire(request)
+            asked = formats.negotiated(request)
             partial = request.flag("partial")
-            encoding = request.headers.get(b"content-encoding", b"identity").strip().lower()
-            if encoding != b"identity":
-                said = encoding.decode("latin-1")
-                raise Problem(415, "Encoded", f"{said} bodies are not taken here", "send it uncompressed")
+            coded = coding.coding(request.headers.get(b"content-encoding", b""))
             if body is None:
                 what = f"the body has more than {self.max_body} bytes"
                 raise Problem(413, "TooLarge", what, "send fewer rows at a time")
+            if coded:
+                body = coding.inflate(body, coded, self.max_body)
             try:
                 self.load()
             except Exception as error:
@@ -187,10 +186,12 @@ class Mounted:
         return {"name": bundle.name, "version": bundle.version, "digest": bundle.digest, "form": bundle.form}
 
     def example(self) -> dict[str, Any] | None:
-        """A golden row that the model answers, JSON-ready; None where the bundle carries none."""
-        if self.golden is None:
+        """A golden row that the model answers, JSON-ready: one without nulls, if there is one. None where the bundle
+        carries none."""
+        found = golden_row(self.bundle, whole=True)
+        if found is None:
             return None
-        return {field.name: codec.cells(self.golden[field.name], field)[0] for field in self.signature.inputs}
+        return {field.name: codec.cells(found[field.name], field)[0] for field in self.signature.inputs}
 
 
 _mounted: weakref.WeakSet[Mounted] = weakref.WeakSet()

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from anyport.bundle import Bundle, read
-from anyport.client import HttpPredictor, ServerError
-from anyport.errors import Missing, Mistake
+from anyport.client import HttpPredictor
+from anyport.errors import Missing, Mistake, ServerError
 from anyport.kit.process import Failed, Held, popen
 from anyport.kit.runtime import carry, closure, view
 from anyport.target import Artifact, Engine, Proof, Running

@@ -17,7 +17,8 @@ from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 
 SPEC = Spec(
-    name="django", title="a Django application", kind="server", takes=("graph", "python"), extra="django"
+    name="django", title="a Django application", kind="server", takes=("graph", "python"), extra="django",
+    tier="slow",
 )  # fmt: skip
 HERE = Path(__file__).parent
 SERVERS: Mapping[str, tuple[str, ...]] = {"runserver": (), "gunicorn": ("gunicorn",)}

@@ -16,7 +16,8 @@ from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 
 SPEC = Spec(
-    name="fastapi", title="a FastAPI application", kind="server", takes=("graph", "python"), extra="fastapi"
+    name="fastapi", title="a FastAPI application", kind="server", takes=("graph", "python"), extra="fastapi",
+    tier="slow",
 )  # fmt: skip
 HERE = Path(__file__).parent
 SERVERS: Mapping[str, tuple[str, ...]] = {"uvicorn": ("uvicorn",), "gunicorn": ("gunicorn", "uvicorn-worker")}

@@ -16,7 +16,8 @@ from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 
 SPEC = Spec(
-    name="flask", title="a Flask application", kind="server", takes=("graph", "python"), extra="flask"
+    name="flask", title="a Flask application", kind="server", takes=("graph", "python"), extra="flask",
+    tier="slow",
 )  # fmt: skip
 HERE = Path(__file__).parent
 SERVERS: Mapping[str, tuple[str, ...]] = {"gunicorn": ("gunicorn",), "werkzeug": ()}
