@@ -15,6 +15,10 @@ from anyport import conformance, targets
 from anyport.bundle import Bundle
 from anyport.target import PROOFS
 
+SAMPLE = ("penguin_species", "counts", "fixed_batch", "notebook_class")
+"""What a slow target that needs no program answers for in the default suite: text and nulls, a regression, a tensor,
+Python. The slow tests ask it the whole zoo."""
+
 
 def pairs(names: Iterable[str] = (), *, tier: str = "") -> list[Any]:
     """Target × exhibit; strict xfail where the target states a gap for one of the exhibit's traits. `tier`: only the
@@ -34,6 +38,12 @@ def pairs(names: Iterable[str] = (), *, tier: str = "") -> list[Any]:
                 ]
             found.append(pytest.param(target, name, marks=marks, id=f"{target}-{name}"))
     return found
+
+
+def sampled() -> list[Any]:
+    """Slow target × SAMPLE, where nothing but this Python has to be there."""
+    free = [target for target in targets.TABLE if not targets.get(target).SPEC.programs]
+    return [pair for pair in pairs(SAMPLE, tier="slow") if pair.values[0] in free]
 
 
 def conforms(bundle: Bundle, target: str, folder: Path, **given: str) -> conformance.Report:

@@ -72,9 +72,11 @@ def imports(module: str) -> Iterator[tuple[str, int]]:
 
 
 def shipped(module: str) -> bool:
-    """Whether a file of a target's folder is a script that runs inside the artefact, and not part of the target."""
-    return area(module) == "a target" and any(
-        isinstance(n, ast.If) and "__name__" in ast.unparse(n.test) for n in tree(module).body
+    """Whether a file of a target's folder is a script (or a project's file) that runs inside the artefact, and not
+    part of the target."""
+    return area(module) == "a target" and (
+        module.split(".")[3:4] == ["project"]
+        or any(isinstance(n, ast.If) and "__name__" in ast.unparse(n.test) for n in tree(module).body)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import engines
 import packed
 import pytest
-from conforming import conforms, pairs
+from conforming import conforms, pairs, sampled
 
 from anyport import conformance, targets
 from anyport.bundle import read
@@ -18,7 +18,7 @@ from anyport.errors import Impossible, Mistake
 from anyport.target import Artifact, Gap, Spec
 
 
-@pytest.mark.parametrize(("target", "name"), pairs(tier="quick"))
+@pytest.mark.parametrize(("target", "name"), [*pairs(tier="quick"), *sampled()])
 def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, target: str, name: str) -> None:
     engines.need(target)
     bundle = read(shelf.bundle(name))

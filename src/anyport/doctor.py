@@ -21,8 +21,9 @@ OPTIONAL = (
     "pandas", "pyarrow", "polars", "onnx", "scikit-learn", "skl2onnx", "xgboost", "lightgbm", "catboost", "torch",
     "keras",     "tensorflow",
     "mlflow", "skops", "cloudpickle", "cryptography", "uvicorn", "httptools", "uv",
+    "fastapi", "flask", "django", "djangorestframework",
 )  # fmt: skip
-MODULES = {"scikit-learn": "sklearn"}
+MODULES = {"scikit-learn": "sklearn", "djangorestframework": "rest_framework"}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

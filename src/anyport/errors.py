@@ -143,6 +143,8 @@ EXTRAS = {
     "torch": "torch", "tensorflow": "tensorflow", "keras": "keras", "skops": "skops", "cloudpickle": "python",
     "mlflow": "mlflow", "uvicorn": "serve", "httptools": "serve", "cryptography": "sign", "uv": "python",
     "httpx": "client", "grpc": "grpc", "google": "grpc", "opentelemetry": "otel",
+    "fastapi": "fastapi", "pydantic": "fastapi", "uvicorn_worker": "fastapi", "flask": "flask", "django": "django",
+    "rest_framework": "django",
 }  # fmt: skip
 
 

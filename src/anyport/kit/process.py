@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -125,10 +126,12 @@ def popen(
     """A running program, from when `ready` says so until the block ends; then it and its children are stopped.
 
     Raises Missing where there is no such program, Failed (with its last words) if it ends before it is
-    ready or is not ready after `timeout` seconds.
+    ready or is not ready after `timeout` seconds. A fork that inherits the block ends nothing when it leaves it.
     """
-    with tempfile.TemporaryDirectory(prefix="anyport-") as folder:
-        log = Path(folder) / "log"
+    owner = os.getpid()
+    folder = Path(tempfile.mkdtemp(prefix="anyport-"))
+    try:
+        log = folder / "log"
         with log.open("wb") as sink:
             pipe: IO[bytes] | int = subprocess.PIPE if pipes else sink
             stdin = subprocess.PIPE if pipes else subprocess.DEVNULL
@@ -145,7 +148,11 @@ def popen(
                 time.sleep(0.02)
             yield held
         finally:
-            _stop(process, grace=grace)
+            if os.getpid() == owner:
+                _stop(process, grace=grace)
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(

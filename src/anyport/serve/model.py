@@ -227,8 +227,9 @@ def opened(bundle: Bundle, closing: ExitStack, *, trust: Any, threads: int) -> P
         return closing.enter_context(pyform.apart(bundle, trust=trust))
 
 
-def golden_row(bundle: Bundle) -> Batch | None:
-    """The first golden row that the original answers, or None where the bundle carries none."""
+def golden_row(bundle: Bundle, *, whole: bool = False) -> Batch | None:
+    """The first golden row that the original answers, or None where the bundle carries none. `whole`: the first of
+    them without nulls, if there is one."""
     file = bundle.member("golden.npz")
     if file is None:
         return None
@@ -236,4 +237,7 @@ def golden_row(bundle: Bundle) -> Batch | None:
 
     golden = read(file, bundle.signature)
     good = [row for row in range(rows(golden.inputs)) if row not in golden.outcome.refused]
+    if whole:
+        listed = [codec.cells(golden.inputs[field.name], field) for field in bundle.signature.inputs]
+        good = [row for row in good if all(cells[row] is not None for cells in listed)] or good
     return take(golden.inputs, good[:1]) if good else None

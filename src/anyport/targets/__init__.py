@@ -17,7 +17,10 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
+    "fastapi": "anyport.targets.fastapi",
+    "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
     "rest": "anyport.targets.rest",
 }

@@ -1,0 +1,5 @@
+"""The project's URLs."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("predictions.urls"))]

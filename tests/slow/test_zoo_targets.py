@@ -1,0 +1,21 @@
+"""The slow targets with every model of the zoo: the artefact answers like the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import packed
+import pytest
+from conforming import conforms, pairs
+
+from anyport import targets
+from anyport.bundle import read
+
+pytestmark = pytest.mark.slow
+FREE = {target for target in targets.TABLE if not targets.get(target).SPEC.programs}
+"""Those that need nothing but this Python; the others have slow tests of their own."""
+
+
+@pytest.mark.parametrize(("target", "name"), [pair for pair in pairs(tier="slow") if pair.values[0] in FREE])
+def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, target: str, name: str) -> None:
+    conforms(read(shelf.bundle(name)), target, tmp_path / "artefact")
