@@ -18,11 +18,12 @@ from anyport.client import HttpPredictor
 from anyport.errors import Missing, Mistake, ServerError
 from anyport.kit.process import Failed, Held, popen
 from anyport.kit.runtime import carry, closure, view
+from anyport.places import cache
 from anyport.target import Artifact, Engine, Proof, Running
 
 URL = re.compile(rb"http://127\.0\.0\.1:\d+")
 SEALED = {
-    "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "WEB_CONCURRENCY": "1",
+    "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "", "PYTHONNOUSERSITE": "1", "WEB_CONCURRENCY": "1",
     "GUNICORN_CMD_ARGS": "--no-control-socket",
 }  # fmt: skip
 """Environment of a checked application: it says at once where it listens, and leaves nothing in its folder or in the
@@ -80,13 +81,26 @@ def started(artifact: Artifact, *, title: str, framework: str, env: Mapping[str,
         return True
 
     with (
-        popen(command, cwd=artifact.path, env={**SEALED, **env}, ready=ready, timeout=600) as held,
+        bytecode(artifact.path) as prefix,
+        popen(command, cwd=artifact.path, env={**SEALED, **prefix, **env}, ready=ready, timeout=600) as held,
         HttpPredictor(said["url"], bundle.signature) as predictor,
     ):
         process = f"pid {said['pid']}: {shlex.join(map(str, command[1:]))}"
         yield Running(predictor, engine(said, bundle, framework, f"{title} under {server(command)}", process, "native"))
         if not held.alive():
             raise held.died()
+
+
+@contextmanager
+def bytecode(folder: Path) -> Iterator[dict[str, str]]:
+    """Environment of a program that keeps the bytecode of its libraries in our cache, as compiling them is most of a
+    start; that of `folder`'s own modules goes when the block ends."""
+    prefix = cache("bytecode")
+    own = folder.resolve()
+    try:
+        yield {"PYTHONPYCACHEPREFIX": str(prefix)}
+    finally:
+        shutil.rmtree(prefix / own.relative_to(own.anchor), ignore_errors=True)
 
 
 @contextmanager
