@@ -63,7 +63,7 @@ class Invocation:
         """The rows; MLflow's keys are looked for in JSON only."""
         if self.otherwise.reads is not formats.JSON:
             return self.otherwise.decode(body, signature)
-        value = codec.parse(body)
+        value = mlflow.parse(body, signature)
         self.mlflow = mlflow.meant(value, signature)
         read = mlflow.read(value, signature) if self.mlflow else codec.read(value, signature)
         self.otherwise.form = "records" if self.mlflow else read.form
