@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 STARTS = 60
@@ -25,6 +26,8 @@ class Process:
     child: subprocess.Popen[str]
     url: str
     grpc: str
+    log: IO[str]
+    """What it has written on standard error."""
 
     @property
     def http(self) -> str:
@@ -50,6 +53,6 @@ def process(*argv: str | Path, grpc: bool = True) -> Iterator[Process]:
             log.seek(0)
             assert line, f"no server within {STARTS} s: {log.read()}"
             said = json.loads(line)
-            yield Process(child, said["url"], said.get("grpc") or "")
+            yield Process(child, said["url"], said.get("grpc") or "", log)
         finally:
             child.kill()
