@@ -1,8 +1,8 @@
-"""Requests made from the server's own OpenAPI document: python -m endurance.openapi [--requests N] [--seconds S] [--seed N]
+"""Requests made from the server's own OpenAPI document: python -m endurance.openapi [--requests N] [--seconds S]
 
-A real server in a process of its own is asked by schemathesis in all its phases (examples, coverage, fuzzing), with data
-that follows the document and data that does not. No answer may be 5xx, nor have a status, content type or body that the
-document does not tell. The document itself must be valid OpenAPI 3.1.
+A real server in a process of its own is asked by schemathesis in its phases examples, coverage and fuzzing, with data
+that follows the document and data that does not. No answer may be 5xx, nor have a status, content type, header or body
+that the document does not tell. The document itself must be valid OpenAPI 3.1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
 
 import schemathesis
 import served
@@ -67,7 +64,7 @@ class Tally:
             self.operations[recorder.label] += 1
             status = interaction.response.status_code if interaction.response is not None else "none"
             self.statuses[str(status)] += 1
-        for case, checks in recorder.checks.items():
+        for checks in recorder.checks.values():
             for check in checks:
                 if check.failure_info is None:
                     continue

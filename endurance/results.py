@@ -24,6 +24,7 @@ def save(name: str, figures: dict[str, Any], *, seed: int | None = None, package
 
 def commit() -> str:
     """The commit that ran, with a plus sign where files differ from it."""
+
     def git(*argv: str) -> str:
         return subprocess.run(
             ["git", *argv], cwd=FOLDER.parent, capture_output=True, text=True, check=True

@@ -18,7 +18,7 @@ from anyport import codec
 from anyport.batch import Outcome
 from anyport.codec import Body
 from anyport.errors import Mistake
-from anyport.serve import shapes, tabular, tensors
+from anyport.serve import oip_schemas, shapes, tabular, tensors
 from anyport.serve.reply import Problem, Reply
 from anyport.serve.request import Request, Route
 from anyport.serve.tensors import Tensor
@@ -38,15 +38,15 @@ TOLD = 20
 
 def routes() -> Iterator[Route]:
     """Those of the protocol, and of Triton's index and configuration."""
-    yield Route("GET", "/v2", server, refuse)
-    yield Route("GET", "/v2/health/live", live, refuse, open=True)
-    yield Route("GET", "/v2/health/ready", ready, refuse, open=True)
-    yield Route("POST", "/v2/repository/index", index, refuse)
+    yield Route("GET", "/v2", server, refuse, says=oip_schemas.server)
+    yield Route("GET", "/v2/health/live", live, refuse, open=True, says=oip_schemas.live)
+    yield Route("GET", "/v2/health/ready", ready, refuse, open=True, says=oip_schemas.ready)
+    yield Route("POST", "/v2/repository/index", index, refuse, says=oip_schemas.index)
     for path in (MODEL, VERSION):
-        yield Route("GET", path, metadata, refuse)
-        yield Route("GET", f"{path}/ready", model_ready, refuse, open=True)
-        yield Route("GET", f"{path}/config", config, refuse)
-        yield Route("POST", f"{path}/infer", infer, refuse)
+        yield Route("GET", path, metadata, refuse, says=oip_schemas.metadata)
+        yield Route("GET", f"{path}/ready", model_ready, refuse, open=True, says=oip_schemas.model_ready)
+        yield Route("GET", f"{path}/config", config, refuse, says=oip_schemas.config)
+        yield Route("POST", f"{path}/infer", infer, refuse, says=oip_schemas.infer)
 
 
 def picked(request: Request) -> Served:
