@@ -35,7 +35,7 @@ envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready .envs/kserv
 test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own, and the slow tests
 	.envs/torch/bin/python -m pytest -m slow tests/slow/test_framework_torch.py tests/slow/test_deep_targets.py
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
-	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py
+	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py tests/slow/test_client_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py
 

@@ -40,7 +40,7 @@ def fuzz(minutes: float | None) -> bool:
         print(f"fuzz {target}: {figures[target]}", flush=True)
     if minutes is None:
         total = sum(one["executions"] for one in figures.values())
-        save("fuzz", {"seed": SEED, "executions": total, "crashes": 0, "targets": figures})
+        save("fuzz", {"executions": total, "crashes": 0, "targets": figures}, seed=SEED, packages=("atheris",))
     return True
 
 

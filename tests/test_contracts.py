@@ -637,6 +637,52 @@ def test_the_openapi_document_lists_the_contracts_routes(live: Up, homes: Path) 
     assert resolved(document) > 20
     for path in paths:
         operation = document["paths"][path]["post"]
-        assert {"200", "400", "401", "413", "415", "500", "503"} <= set(operation["responses"])
+        assert {"200", "400", "404", "408", "413", "414", "415", "429", "431", "500", "503", "504"} <= set(
+            operation["responses"]
+        )
+        assert "401" not in operation["responses"]
         assert operation["requestBody"]["content"]["application/json"]["schema"]
     assert set(KINDS) <= set(document["paths"]["/predict"]["post"]["requestBody"]["content"])
+
+
+def test_the_openapi_document_asks_for_keys_where_the_server_does(homes: Path) -> None:
+    with up(homes, keys=keys.Keys(["k"])) as server:
+        status, _, document = server.ask(None, "/openapi.json", method="GET", Authorization="Bearer k")
+        assert status == 200
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                needs = bool(operation["security"])
+                answered = server.raw([], path, method=method.upper())[0]
+                assert (answered == 401) == needs == ("401" in operation["responses"]), (method, path)
+        assert set(document["components"]["securitySchemes"]) == {"key", "header"}
+
+
+def test_the_openapi_document_tells_the_headers(live: Up, homes: Path) -> None:
+    document = live.ask(None, "/openapi.json", method="GET")[2]
+    version = bundle.read(homes).version
+    asked = {one["name"]: one for one in document["paths"]["/predict"]["post"]["parameters"]}
+    assert asked["anyport-version"]["schema"]["enum"] == [version]
+    assert {"x-request-id", "partial"} <= set(asked)
+    names = [
+        one["name"] for one in document["paths"][f"/models/homes/versions/{version}/predict"]["post"]["parameters"]
+    ]
+    assert "anyport-version" not in names, "the path says it"
+    assert live.raw(ROWS, **{"anyport-version": version})[0] == 200
+    assert live.raw(ROWS, **{"anyport-version": "other"})[0] == 404
+    assert "/v2/models/homes/infer" in document["paths"]
+
+
+def test_nan_is_missing_in_mlflows_form_alone(live: Up) -> None:
+    """Its client writes missing numbers so (mlflow.utils.proto_json_utils.dump_input_data)."""
+    rows = [{**ROWS[0], "age": float("nan")}, {**ROWS[1], "age": 3.5}]
+    expected = [a["prediction"] for a in served.ask(MODEL, [{**rows[0], "age": None}, rows[1]])]
+    split = {"columns": NAMES, "data": [[row[name] for name in NAMES] for row in rows]}
+    for asked in ({"dataframe_split": split}, {"dataframe_records": rows}):
+        assert live.ask(asked, "/invocations")[2] == {"predictions": expected}
+    assert live.ask(rows, "/invocations")[0] == 400
+    assert live.ask(rows)[0] == 400
+    twice = b'{"dataframe_records": [{"age": NaN, "age": 1}]}'
+    assert live.raw(twice, "/invocations")[0] == 400
+    infinite = {"dataframe_records": [{**ROWS[0], "age": float("inf")}]}
+    status, _, said = live.ask(infinite, "/invocations")
+    assert (status, said["errors"][0]["column"]) == (400, "age")

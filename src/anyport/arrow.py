@@ -321,6 +321,14 @@ def _refuse(array: Any, wrong: NDArray[np.bool_], field: Field, found: _Found) -
     valid = validity(array)
     rows = wrong if valid is None else wrong & valid
     expected, kind = field.says(), array.type.value_type if hasattr(array.type, "index_type") else array.type
-    for row in rows.nonzero()[0].tolist():
-        got = f"{array[row].as_py()!r} ({kind})"[:80]
+    where = rows.nonzero()[0].tolist()
+    # many rows may share one long entry of a dictionary: each entry is shown once
+    shared = (
+        array.indices.take(need("pyarrow").array(where, "int64")).to_pylist() if hasattr(array, "indices") else where
+    )
+    shown: dict[int, str] = {}
+    for row, entry in zip(where, shared, strict=True):
+        if entry not in shown:
+            shown[entry] = f"{array[row].as_py()!r} ({kind})"[:80]
+        got = shown[entry]
         found.setdefault(row, []).append(Refusal(field.name, expected, got))

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 MODEL = served.fitted()
 ROWS = served.rows(40, seed=21)
 ANSWERS = served.ask(MODEL, ROWS)
+WITHIN = 60
+"""Seconds of one test: no wait here is without an end."""
 KINDS = {"age": "FP64", "rooms": "INT64", "home city": "BYTES", "plan": "BYTES", "owner": "BOOL"}
 
 
@@ -62,7 +64,7 @@ def same(response: Any) -> None:
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_the_rest_client(homes: Process, binary: bool, wanted: bool | None) -> None:
     async def ask() -> None:
-        async with kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2", retries=0)) as client:
+        async with kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2", retries=0, timeout=20)) as client:
             assert await client.is_server_live(homes.url)
             assert await client.is_server_ready(homes.url)
             assert await client.is_model_ready(homes.url, "homes")
@@ -72,13 +74,13 @@ def test_the_rest_client(homes: Process, binary: bool, wanted: bool | None) -> N
             with pytest.raises(httpx.HTTPStatusError, match="422"):
                 await client.infer(homes.url, bad, model_name="homes")
 
-    asyncio.run(ask())
+    asyncio.run(asyncio.wait_for(ask(), WITHIN))
 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_the_grpc_client(homes: Process, binary: bool) -> None:
     async def ask() -> None:
-        async with kserve.InferenceGRPCClient(homes.grpc, retries=0) as client:
+        async with kserve.InferenceGRPCClient(homes.grpc, retries=0, timeout=20) as client:
             assert await client.is_server_live()
             assert await client.is_server_ready()
             assert await client.is_model_ready("homes")
@@ -88,7 +90,7 @@ def test_the_grpc_client(homes: Process, binary: bool) -> None:
             assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "row 0, column 'plan'" in failed.value.details()
 
-    asyncio.run(ask())
+    asyncio.run(asyncio.wait_for(ask(), WITHIN))
 
 
 def test_grpcs_own_health_client(homes: Process) -> None:

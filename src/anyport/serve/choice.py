@@ -27,6 +27,16 @@ class Choice:
         self._models = tuple(weighted)
         self._ends = list(accumulate(weights[model.version] for model in weighted))[:-1]
 
+    @property
+    def lead(self) -> Served:
+        """The first version that has traffic."""
+        return self._models[0]
+
+    @property
+    def names(self) -> list[str]:
+        """The versions as the header names them."""
+        return [name.decode() for name in self.labels]
+
     def draw(self) -> Served:
         """One of the versions with a weight, by weight."""
         if not self._ends:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -12,7 +15,7 @@ from anyport import codec
 from anyport.batch import Outcome, Refusal
 from anyport.codec import Body
 from anyport.errors import Mistake
-from anyport.serve import accept, tables
+from anyport.serve import accept, ipc, tables
 from anyport.serve.reply import Problem, Reply
 from anyport.serve.request import Request
 from anyport.signature import Signature
@@ -37,6 +40,8 @@ class Format:
     """Whether it is text, and so may name a charset."""
     arrow: bool = False
     """Whether it needs pyarrow."""
+    size: Callable[[bytes], int] = len
+    """How many bytes a body has that was compressed within. Raises Mistake."""
 
 
 def json(outcome: Outcome, form: codec.Form, signature: Signature, *, partial: bool) -> bytes:
@@ -80,12 +85,24 @@ JSONL = Format(
     jsonl,
 )
 STREAM = Format(
-    (b"application/vnd.apache.arrow.stream",), tables.arrow_stream, tables.write_arrow_stream, text=False, arrow=True
-)
+    (b"application/vnd.apache.arrow.stream",), tables.arrow_stream, tables.write_arrow_stream,
+    text=False, arrow=True, size=ipc.stream_size,
+)  # fmt: skip
 FILE = Format(
-    (b"application/vnd.apache.arrow.file",), tables.arrow_file, tables.write_arrow_file, text=False, arrow=True
-)
+    (b"application/vnd.apache.arrow.file",), tables.arrow_file, tables.write_arrow_file,
+    text=False, arrow=True, size=ipc.file_size,
+)  # fmt: skip
 ALL = (JSON, CSV, JSONL, STREAM, FILE)
+
+
+PYARROW = frozenset({"pyarrow", "pyarrow.compute", "pyarrow.csv", "pyarrow.ipc"})
+"""What tables are read and written with."""
+
+
+def bring() -> None:
+    """Import it."""
+    for name in sorted(PYARROW):
+        importlib.import_module(name)
 
 
 def contents(body: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
@@ -96,15 +113,28 @@ def contents(body: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 class Negotiated:
     """One request that is read in one format and answered in another, or the same."""
 
-    def __init__(self, reads: Format, writes: Format, kind: bytes, *, partial: bool) -> None:
+    def __init__(self, reads: Format, writes: Format, kind: bytes, *, most: int, partial: bool) -> None:
         self.reads = reads
         self.writes = writes
         self.kind = kind
+        self.most = most
+        """Bytes that a body may have, inflated."""
         self.partial = partial
         self.form: codec.Form = "records"
 
+    async def imported(self) -> Self:
+        """Itself, when what it imports is there: pyarrow alone takes longer than most requests, and the loop waits for
+        nothing."""
+        if self.reads is not JSON and not sys.modules.keys() >= PYARROW and arrow_here():
+            await asyncio.get_running_loop().run_in_executor(None, bring)
+        return self
+
     def decode(self, body: bytes, signature: Signature, /) -> Body:
-        """The rows."""
+        """The rows. Problem 413 where the body would be too large once its parts are inflated."""
+        inflated = self.reads.size(body)
+        if inflated > self.most:
+            what = f"the body has {inflated} bytes inflated, which is more than {self.most}"
+            raise Problem(413, "TooLarge", what, "send fewer rows at a time")
         read = self.reads.read(body, signature)
         self.form = read.form
         return read
@@ -124,7 +154,7 @@ def negotiated(request: Request, formats: Sequence[Format] = ALL) -> Negotiated:
     kind = accept.chosen(given, offered, came)
     writes = known[kind]
     said = kind + b"; charset=utf-8" if kind.startswith(b"text/") else kind
-    return Negotiated(known[came], writes, said, partial=request.flag("partial"))
+    return Negotiated(known[came], writes, said, most=request.site.settings.max_body, partial=request.flag("partial"))
 
 
 def media(request: Request, known: Mapping[bytes, Format]) -> bytes:

@@ -11,6 +11,8 @@ import msgspec
 import anyport
 from anyport import codec
 from anyport.serve import contracts, formats
+from anyport.serve.request import Route
+from anyport.serve.statuses import SECURITY, STATUSES, completed
 from anyport.signature import Field, Signature
 
 if TYPE_CHECKING:
@@ -21,44 +23,63 @@ if TYPE_CHECKING:
 def document(site: Site) -> bytes:
     """The document as JSON."""
     models = site.models
-    paths: dict[str, Any] = {path: predict(path, model) for path, model in routes(models).items()}
+    keyed = site.keys is not None
+    lead = leads(site)
+    paths: dict[str, Any] = {}
+    for path, model in routes(site).items():
+        versions = () if path == versioned(model) else site.choices[model.name].names
+        paths[path] = {"post": completed(predict(path, model), keys=keyed, model=True, versions=versions)}
     schemas: dict[str, Any] = {"Error": ERROR}
     for model in models:
         schemas[f"{key(model)}.Row"] = row(model.signature)
         schemas[f"{key(model)}.Answer"] = answer(model.signature)
-    for path, (title, kind) in PAGES.items():
+    for path, (title, kind, free) in PAGES.items():
         schema = {"type": "object"} if kind == "application/json" else {"type": "string"}
-        paths[path] = {"get": {"summary": title, "responses": {"200": response(title, schema, kind)}}}
-    for path, method, said in operations(site):
-        paths.setdefault(path, {})[method] = said
-    paths["/readyz"]["get"]["responses"]["503"] = response("A model is still being loaded.", {"type": "object"})
+        said = {"summary": title, "responses": {"200": response(title, schema, kind)}}
+        paths[path] = {"get": completed(said, keys=keyed and not free, model=False)}
+    for route, path, model in operations(site):
+        assert route.says is not None
+        named = route.method == "POST" or "{name}" in route.path
+        versions = site.choices[model.name].names if named and "{version}" not in route.path else ()
+        said = completed(route.says(model), keys=keyed and not route.open, model=named, versions=versions)
+        paths.setdefault(path, {})[route.method.lower()] = said
+    unready = response("A model is still being loaded, or there are too many connections.", {"type": "object"})
+    paths["/readyz"]["get"]["responses"]["503"] |= unready
+    title = ", ".join(dict.fromkeys(model.name for model in lead)) or "anyport"
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": ", ".join(m.name for m in models) or "anyport", "version": anyport.__version__},
+            "info": {"title": title, "version": anyport.__version__},
             "paths": paths,
-            "components": {
-                "schemas": schemas,
-                "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Or X-API-Key: KEY."}},
-            },
+            "components": {"schemas": schemas, **({"securitySchemes": SECURITY} if keyed else {})},
         }
     )
 
 
-def operations(site: Site) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation of every contract's routes that say what they do, once for each model that their
-    path can name."""
+def leads(site: Site) -> list[Served]:
+    """One model a name, in order: the first version that has traffic."""
+    return [choice.lead for choice in site.choices.values()]
+
+
+def operations(site: Site) -> Iterator[tuple[Route, str, Served]]:
+    """Route, path and model of every contract's routes that say what they do, once for each model that their path can
+    name; a path without a version is described by the version that has traffic."""
+    lead = leads(site)
     for route in contracts.routes(site.settings):
         if route.says is None:
             continue
         named, versioned = "{name}" in route.path, "{version}" in route.path
-        seen: set[str] = set()
-        for model in site.models if named else site.models[:1]:
+        for model in site.models if versioned else lead if named else lead[:1]:
             path = route.path.replace("{name}", quote(model.name, safe=""))
-            path = path.replace("{version}", quote(model.version, safe="")) if versioned else path
-            if path not in seen:
-                seen.add(path)
-                yield path, route.method.lower(), route.says(model)
+            yield route, path.replace("{version}", quote(model.version, safe="")), model
+
+
+def read(summary: str, said: Mapping[str, Any], error: dict[str, Any], *, unready: bool = False) -> dict[str, Any]:
+    """The operation object of a GET. `unready`: the same answer comes with 503 too."""
+    responses = {"200": response(summary, said), "500": response(STATUSES["500"], error)}
+    if unready:
+        responses["503"] = response(STATUSES["503"], said)
+    return {"summary": summary, "responses": responses}
 
 
 def operation(
@@ -75,7 +96,6 @@ def operation(
             "200": {"description": "The answers.", "content": answers},
             **{status: response(STATUSES[status], error) for status in statuses},
         },
-        "security": [{}, {"key": []}],
     }  # fmt: skip
 
 
@@ -89,13 +109,12 @@ def only(name: str, schema: Mapping[str, Any], **more: Mapping[str, Any]) -> dic
     return {"type": "object", "required": [name], "properties": {name: schema, **more}}
 
 
-def routes(models: Sequence[Served]) -> dict[str, Served]:
-    """Path → model. The first model is /predict; of several versions of one name, the first is the name's own."""
-    found: dict[str, Served] = {"/predict": models[0]} if models else {}
-    for model in models:
-        found.setdefault(f"/models/{quote(model.name)}/predict", model)
-        found[versioned(model)] = model
-    return found
+def routes(site: Site) -> dict[str, Served]:
+    """Path → model. The first name is /predict; a name is described by its version that has traffic."""
+    lead = leads(site)
+    found: dict[str, Served] = {"/predict": lead[0]} if lead else {}
+    found |= {f"/models/{quote(model.name)}/predict": model for model in lead}
+    return found | {versioned(model): model for model in site.models}
 
 
 def versioned(model: Served) -> str:
@@ -104,12 +123,12 @@ def versioned(model: Served) -> str:
 
 
 PAGES = {
-    "/livez": ("The process runs.", "application/json"),
-    "/readyz": ("Every model has answered its golden row.", "application/json"),
-    "/metrics": ("Counters for Prometheus.", "text/plain"),
-    "/stats": ("The recent past: rates, latency, errors, drift.", "application/json"),
-    "/openapi.json": ("This document.", "application/json"),
-    "/": ("Healthy.", "text/plain"),
+    "/livez": ("The process runs.", "application/json", True),
+    "/readyz": ("Every model has answered its golden row.", "application/json", True),
+    "/metrics": ("Counters for Prometheus.", "text/plain", False),
+    "/stats": ("The recent past: rates, latency, errors, drift.", "application/json", False),
+    "/openapi.json": ("This document.", "application/json", False),
+    "/": ("Healthy.", "text/plain", True),
 }
 ERROR = {
     "type": "object",
@@ -121,24 +140,13 @@ ERROR = {
         "id": {"type": "string", "description": "Of a 500: the log has the reason under it."},
         "errors": {"type": "array", "description": "Every cell that does not fit.", "items": {
             "type": "object",
-            "required": ["row", "column", "expected", "got"],
+            "required": ["column", "expected", "got"],
             "properties": {
-                "row": {"type": "integer", "description": "From 0."},
+                "row": {"type": "integer", "description": "From 0; not in answers that are one object a row."},
                 "column": {"type": "string"}, "expected": {"type": "string"}, "got": {"type": "string"},
             },
         }},
     },
-}  # fmt: skip
-STATUSES = {
-    "400": "The body is not in its format, or a query parameter is wrong.", "401": "No valid API key.",
-    "406": "The answer cannot be written as Accept asks.", "408": "The request came too slowly.",
-    "413": "The body is too large.", "414": "The URL is too long.",
-    "415": "The body is of a format that is not read, or is compressed otherwise than with gzip or deflate.",
-    "422": "Rows do not fit the model: every one of them, and no answers.",
-    "429": "Too many requests wait for this model; Retry-After says when to ask again.",
-    "431": "The headers are too many or too long.", "500": "The model failed.",
-    "503": "The model is being loaded, or there are too many connections; Retry-After says when to ask again.",
-    "504": "The model takes too long.",
 }  # fmt: skip
 
 
@@ -154,7 +162,7 @@ def response(description: str, schema: Any, kind: str = "application/json") -> d
 
 
 def predict(path: str, model: Served) -> dict[str, Any]:
-    """The path item of one predict route."""
+    """The operation of one predict route."""
     one, said = ref(model, "Row"), ref(model, "Answer")
     inputs = {field.name: {"type": "array", "items": cell(field)} for field in model.signature.inputs}
     outputs = {field.name: {"type": "array", "items": value(field, keyed=False)} for field in model.signature.outputs}
@@ -168,24 +176,21 @@ def predict(path: str, model: Served) -> dict[str, Any]:
         }  # fmt: skip
     answers = {"oneOf": [said, {"type": "array", "items": said}, columns(outputs, errors=True)]}
     return {
-        "post": {
-            "summary": f"Predict with {model.name} {model.version}",
-            "description": "One row, a list of rows, or columns; the answer has the form of the question. "
-            'null is a missing value; infinities are "Infinity" and "-Infinity".',
-            "operationId": "predict" + path.removesuffix("/predict").replace("/", "_"),
-            "parameters": [
-                {
-                    "name": "partial", "in": "query", "schema": {"type": "boolean", "default": False},
-                    "description": "Answer the good rows; the others are null and carry `errors`.",
-                }
-            ],
-            "requestBody": {"required": True, "content": others({"application/json": body})},
-            "responses": {
-                "200": {"description": "The answers.", "content": others({"application/json": {"schema": answers}})},
-                **{status: response(text, error) for status, text in STATUSES.items()},
-            },
-            "security": [{}, {"key": []}],
-        }
+        "summary": f"Predict with {model.name} {model.version}",
+        "description": "One row, a list of rows, or columns; the answer has the form of the question. "
+        'null is a missing value; infinities are "Infinity" and "-Infinity".',
+        "operationId": "predict" + path.removesuffix("/predict").replace("/", "_"),
+        "parameters": [
+            {
+                "name": "partial", "in": "query", "schema": {"type": "boolean", "default": False},
+                "description": "Answer the good rows; the others are null and carry `errors`.",
+            }
+        ],
+        "requestBody": {"required": True, "content": others({"application/json": body})},
+        "responses": {
+            "200": {"description": "The answers.", "content": others({"application/json": {"schema": answers}})},
+            **{status: response(STATUSES[status], error) for status in ("400", "406", "422")},
+        },
     }  # fmt: skip
 
 

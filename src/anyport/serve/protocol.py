@@ -69,7 +69,7 @@ def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
             lanes[id(model)] = lane(model, model.tick)
     ticks: dict[bytes, Tick | Lane] = {}
     forks: dict[bytes, Fork] = {}
-    for path, model in openapi.routes(site.models).items():
+    for path, model in openapi.routes(site).items():
         choice = site.choices[model.name]
         # rows that are all good are answered alike with and without the parameter
         for raw in (path.encode(), f"{path}?partial=true".encode()):

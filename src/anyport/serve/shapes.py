@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anyport import codec, ingest
 from anyport.batch import Outcome, Refusal
 from anyport.codec import Body, shown
-from anyport.errors import BadData
+from anyport.errors import BadData, Mistake
 from anyport.signature import Signature
+
+CELLS = {"NaN": None, "Infinity": "Infinity", "-Infinity": "-Infinity"}
+"""What Python's json writes and JSON does not know → the cell as our own JSON has it."""
+
+
+def python_json(body: bytes, constant: Callable[[str], Any]) -> Any:
+    """The JSON value in `body`, with NaN and infinities as Python's json writes them; `constant` says what they are.
+    Mistake as `codec.parse` has it."""
+    try:
+        return codec.parse(body)
+    except Mistake:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise
+        try:
+            value = json.loads(body, parse_float=codec.number, parse_constant=constant)
+        except (ValueError, RecursionError):
+            value = None  # it is malformed in some other way too, which the first error has said
+        if value is None:
+            raise
+    codec.once(body)
+    return value
 
 
 def listed(value: Any, signature: Signature, where: str) -> Body:

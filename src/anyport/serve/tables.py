@@ -12,12 +12,15 @@ from anyport import arrow_out, codec
 from anyport.batch import Batch, Column, Outcome, concat
 from anyport.codec import Body
 from anyport.errors import BadData, Mistake, need
+from anyport.serve import ipc
 from anyport.signature import Field, Signature
 from anyport.stream import header, text, typed
 from anyport.stream.formats import Format, Opened
 from anyport.stream.source import Chunk, Source
 from anyport.stream.writers import writer
 
+CHUNK = 1 << 30
+"""Rows read at once: all of them, as the body is in memory anyway."""
 ERRORS = Field(name="errors", dtype="string", nullable=True)
 """What a table of answers has beside the answers where some rows may be refused: JSON text, missing where none is."""
 
@@ -65,17 +68,20 @@ def headed(body: bytes, signature: Signature) -> bool:
 
 def arrow_stream(body: bytes, signature: Signature) -> Body:
     """An Arrow IPC stream."""
-    return table(body, "arrows", lambda opened: checked(typed.arrow_stream(opened), len(body)), signature)
+    most = ipc.stream_size(body)
+    return table(body, "arrows", lambda opened: checked(typed.arrow_stream(opened), most), signature)
 
 
 def arrow_file(body: bytes, signature: Signature) -> Body:
     """An Arrow IPC file."""
-    return table(body, "arrow", lambda opened: checked(typed.arrow_file(opened), len(body)), signature)
+    most = ipc.file_size(body)
+    return table(body, "arrow", lambda opened: checked(typed.arrow_file(opened), most), signature)
 
 
 def checked(source: Source, size: int) -> Source:
-    """A Source of Arrow batches from a stranger: offsets and indices are looked at before anything follows them, and
-    rows that cost nothing (a null column may claim any number of them) are not believed."""
+    """A Source of Arrow batches from a stranger, of so many bytes inflated: offsets and indices are looked at before
+    anything follows them; rows that cost nothing (a null column may claim any number of them) are not believed, nor
+    is text that is more than all bytes (views may show the same bytes any number of times)."""
 
     def read(needed: Sequence[str], rows: int) -> Iterator[Chunk]:
         done = 0
@@ -87,9 +93,25 @@ def checked(source: Source, size: int) -> Source:
                 chunk.data.validate(full=True)
             except need("pyarrow").ArrowException as error:
                 raise BadData(f"the Arrow data is damaged: {error}") from error
+            if viewed(chunk.data) > size:
+                raise BadData(f"more text than the {size} bytes hold", fix="send string instead of string_view")
             yield chunk
 
     return Source(source.columns, read, source.decode, source.schema)
+
+
+def viewed(batch: Any) -> int:
+    """Bytes of text that the views in a RecordBatch show."""
+    import numpy as np
+
+    types = need("pyarrow").types
+    total = 0
+    for column in batch.columns:
+        if types.is_string_view(column.type) and len(column):
+            # a view is 16 bytes, and its length the first four of them
+            lengths = np.frombuffer(column.buffers()[1], np.int32)[::4][column.offset :][: len(column)]
+            total += int(lengths.sum(dtype=np.int64))
+    return total
 
 
 @contextmanager
@@ -112,7 +134,7 @@ def table(body: bytes, kind: Format, opening: Callable[[Opened], Source], signat
     wrong: codec.Wrong = {}
     done = 0
     with damage():
-        for chunk in source.read(needed, len(body) + 1):
+        for chunk in source.read(needed, CHUNK):
             decoded = source.decode(chunk, signature.inputs, ())
             parts.append(decoded.batch)
             wrong |= {done + row: list(said) for row, said in decoded.refused.items()}

@@ -140,4 +140,4 @@ async def unload(request: Request) -> Reply:
 async def invoke(request: Request) -> Reply:
     """The answers of one model, as on /invocations. Problem 404 where it is not loaded: SageMaker then loads it."""
     model = request.site.pick(request.params["name"])
-    return await request.answer(model, sagemaker.wire(request), partial=request.flag("partial"))
+    return await request.answer(model, await sagemaker.wire(request), partial=request.flag("partial"))

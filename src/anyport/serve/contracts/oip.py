@@ -7,7 +7,6 @@ are listed under "errors" too, as on our own routes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from anyport import codec
 from anyport.batch import Outcome
 from anyport.codec import Body
 from anyport.errors import Mistake
-from anyport.serve import tabular, tensors
+from anyport.serve import oip_schemas, shapes, tabular, tensors
 from anyport.serve.reply import Problem, Reply
 from anyport.serve.request import Request, Route
 from anyport.serve.tensors import Tensor
@@ -39,15 +38,15 @@ TOLD = 20
 
 def routes() -> Iterator[Route]:
     """Those of the protocol, and of Triton's index and configuration."""
-    yield Route("GET", "/v2", server, refuse)
-    yield Route("GET", "/v2/health/live", live, refuse, open=True)
-    yield Route("GET", "/v2/health/ready", ready, refuse, open=True)
-    yield Route("POST", "/v2/repository/index", index, refuse)
+    yield Route("GET", "/v2", server, refuse, says=oip_schemas.server)
+    yield Route("GET", "/v2/health/live", live, refuse, open=True, says=oip_schemas.live)
+    yield Route("GET", "/v2/health/ready", ready, refuse, open=True, says=oip_schemas.ready)
+    yield Route("POST", "/v2/repository/index", index, refuse, says=oip_schemas.index)
     for path in (MODEL, VERSION):
-        yield Route("GET", path, metadata, refuse)
-        yield Route("GET", f"{path}/ready", model_ready, refuse, open=True)
-        yield Route("GET", f"{path}/config", config, refuse)
-        yield Route("POST", f"{path}/infer", infer, refuse)
+        yield Route("GET", path, metadata, refuse, says=oip_schemas.metadata)
+        yield Route("GET", f"{path}/ready", model_ready, refuse, open=True, says=oip_schemas.model_ready)
+        yield Route("GET", f"{path}/config", config, refuse, says=oip_schemas.config)
+        yield Route("POST", f"{path}/infer", infer, refuse, says=oip_schemas.infer)
 
 
 def picked(request: Request) -> Served:
@@ -200,7 +199,8 @@ class Infer:
         """Mistake (400) where the request or a tensor is malformed."""
         head, rest = parted(body, self.length)
         try:
-            asked = msgspec.convert(parse(head), Asked)
+            # tritonclient writes NaN and Infinity, and Triton reads them
+            asked = msgspec.convert(shapes.python_json(head, float), Asked)
         except msgspec.ValidationError as error:
             raise Mistake(f"this is no inference request: {error}", fix='send {"inputs": [{"name", …}]}') from error
         self.id = asked.id
@@ -245,20 +245,6 @@ def parted(body: bytes, length: bytes | None) -> tuple[bytes, memoryview]:
         what = f"Inference-Header-Content-Length: expected 0 to {len(body)} (the body's length), got {said}"
         raise Mistake(what, fix="it is the length of the JSON object before the bytes of the tensors")
     return body[: int(length)], memoryview(body)[int(length) :]
-
-
-def parse(head: bytes) -> Any:
-    """The JSON of a request. NaN and Infinity are no JSON, but tritonclient writes them and Triton reads them."""
-    try:
-        return codec.parse(head)
-    except Mistake:
-        if b"NaN" not in head and b"Infinity" not in head:
-            raise
-        try:
-            return json.loads(head, parse_float=codec.number)
-        except (ValueError, RecursionError):
-            pass  # it is malformed in some other way too, which the first error has said
-        raise
 
 
 def wanted(asked: Asked, signature: Signature) -> Wanted:

@@ -34,7 +34,8 @@ def routes() -> Iterator[Route]:
 async def predict(request: Request) -> Reply:
     """The answers, in the format and form of the question."""
     model = request.site.pick(request.params.get("name"), request.params.get("version"), request.headers)
-    return await request.answer(model, formats.negotiated(request), partial=request.flag("partial"))
+    wire = await formats.negotiated(request).imported()
+    return await request.answer(model, wire, partial=request.flag("partial"))
 
 
 async def signature(request: Request) -> Reply:

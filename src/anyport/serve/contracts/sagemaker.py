@@ -39,7 +39,7 @@ async def ping(request: Request) -> Reply:
 async def invocations(request: Request) -> Reply:
     """The answers of the first model."""
     model = request.site.pick(None, None, request.headers)
-    return await request.answer(model, wire(request), partial=request.flag("partial"))
+    return await request.answer(model, await wire(request), partial=request.flag("partial"))
 
 
 async def parameters(request: Request) -> Reply:
@@ -63,7 +63,7 @@ class Invocation:
         """The rows; MLflow's keys are looked for in JSON only."""
         if self.otherwise.reads is not formats.JSON:
             return self.otherwise.decode(body, signature)
-        value = codec.parse(body)
+        value = mlflow.parse(body, signature)
         self.mlflow = mlflow.meant(value, signature)
         read = mlflow.read(value, signature) if self.mlflow else codec.read(value, signature)
         self.otherwise.form = "records" if self.mlflow else read.form
@@ -76,12 +76,12 @@ class Invocation:
         return self.otherwise.encode(outcome, signature)
 
 
-def wire(request: Request) -> Wire:
+async def wire(request: Request) -> Wire:
     """What reads and writes this request. CSV is headerless unless its first line is the column names."""
     table = Headless()
     csv = Format(formats.CSV.types, table.read, table.write)
     chosen = formats.negotiated(request, [csv if one is formats.CSV else one for one in formats.ALL])
-    return Invocation(chosen)
+    return Invocation(await chosen.imported())
 
 
 def says(model: Served) -> dict[str, Any]:
