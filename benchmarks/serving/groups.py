@@ -81,6 +81,9 @@ def measured(model: str, entries: Mapping[str, Entry], *, rounds: int, quick: bo
         for _ in range(rounds):
             for name, server in up.items():
                 found[name].append(wrk(server, seconds=1 if quick else entries[name].seconds))
+    for name in [name for name, each in found.items() if not all(one["requests"] for one in each)]:
+        missing[name] = "it answered nothing in a whole round"
+        del found[name]
     return Measured({name: {**middle(each), "rounds": each} for name, each in found.items()}, missing)
 
 
@@ -154,10 +157,25 @@ def weights() -> str:
     return str(out)
 
 
+@cache
+def graph() -> str:
+    """The linear model as everybody converts it."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    width = linear_rows(1).shape[1]
+    made = to_onnx(
+        original("linear"), initial_types=[("X", FloatTensorType([None, width]))], options={"zipmap": False}
+    )  # fmt: skip
+    out = folder() / "linear.onnx"
+    out.write_bytes(made.SerializeToString())
+    return str(out)
+
+
 def beside(model: str, others: Mapping[str, Peer]) -> Mapping[str, Entry]:
-    """Our server and peers that answer the same model: its graph where they run ONNX Runtime, else the original."""
-    bundle = packed(model)
-    file = str(bundle / "fast.onnx" if others is peers.GRAPH else folder() / f"{model}.joblib")
+    """Our server and peers that answer the same model: as a graph where they run ONNX Runtime, else the original."""
+    packed(model)
+    file = graph() if others is peers.GRAPH else str(folder() / f"{model}.joblib")
     found = {"anyport": anyport(model)}
     for name, peer in others.items():
         # {model} first: the others are the server's own

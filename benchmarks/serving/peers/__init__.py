@@ -39,7 +39,7 @@ def columns(row: Row) -> Any:
 
 def tensor(row: Row) -> Any:
     """The Open Inference Protocol with one tensor."""
-    return {"inputs": [{"name": "X", "shape": [1, len(row)], "datatype": "FP64", "data": list(row.values())}]}
+    return {"inputs": [{"name": "X", "shape": [1, len(row)], "datatype": "FP32", "data": list(row.values())}]}
 
 
 PLAIN = Wire("/predict", dict, lambda answer: float(answer["probability"]["1"]))
@@ -84,7 +84,7 @@ GRAPH: Mapping[str, Peer] = {
     "litserve_graph": Peer("LitServe + ONNX Runtime", "peers-litserve", script("litserve_graph")),
     "bentoml_graph": Peer("BentoML + ONNX Runtime", "peers-bentoml", bento("bentoml_graph:Predict"), NAMED, BENTO),
 }
-"""They run the graph that anyport runs, for the 30 numbers."""
+"""They run the graph of the linear model as skl2onnx makes it: scaler and regression, one tensor of 30 numbers."""
 
 ORIGINAL: Mapping[str, Peer] = {
     "fastapi": Peer("FastAPI + joblib", "peers-web", script("fastapi_original")),
@@ -110,7 +110,9 @@ they are measured for the reader, and no floor is judged by them."""
 RAY: Mapping[str, Peer] = {
     # https://docs.ray.io/en/latest/cluster/usage-stats.html
     "ray": Peer("Ray Serve + joblib", "peers-ray", script("ray_original"), env={
-        "RAY_USAGE_STATS_ENABLED": "0", "RAY_HOME": "{home}",
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_HOME": "{home}", "RAY_AUTH_MODE": "disabled",
+        # it starts on one core here, beside others
+        "RAY_raylet_start_wait_time_s": "120",
     }),
 }  # fmt: skip
 """By itself beside anyport: its processes are never idle."""

@@ -18,6 +18,6 @@ class Predict:
 
     @bentoml.api
     def predict(self, row: dict) -> dict:
-        tensor = np.array([[row[name] for name in self.names]], np.float64)
-        no, yes = self.session.run(["probability"], {"X": tensor})[0][0].tolist()
+        tensor = np.array([[row[name] for name in self.names]], np.float32)
+        no, yes = self.session.run(["probabilities"], {"X": tensor})[0][0].tolist()
         return {"prediction": int(yes > no), "probability": {"0": no, "1": yes}}

@@ -20,8 +20,8 @@ app = FastAPI()
 # async: one run is far shorter than a turn through FastAPI's thread pool
 @app.post("/predict")
 async def predict(row: Row) -> JSONResponse:
-    tensor = np.array([[getattr(row, name) for name in NAMES]], np.float64)
-    prediction, probability = session.run(["prediction", "probability"], {"X": tensor})
+    tensor = np.array([[getattr(row, name) for name in NAMES]], np.float32)
+    prediction, probability = session.run(["label", "probabilities"], {"X": tensor})
     no, yes = probability[0].tolist()
     return JSONResponse({"prediction": int(prediction[0]), "probability": {"0": no, "1": yes}})
 

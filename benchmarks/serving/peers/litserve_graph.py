@@ -15,10 +15,10 @@ class Graph(litserve.LitAPI):
         self.names = [f"n{i}" for i in range(self.session.get_inputs()[0].shape[1])]
 
     def decode_request(self, request):
-        return np.array([[request[name] for name in self.names]], np.float64)
+        return np.array([[request[name] for name in self.names]], np.float32)
 
     def predict(self, tensor):
-        return self.session.run(["probability"], {"X": tensor})[0][0].tolist()
+        return self.session.run(["probabilities"], {"X": tensor})[0][0].tolist()
 
     def encode_response(self, output):
         no, yes = output

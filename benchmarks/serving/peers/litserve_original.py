@@ -12,25 +12,27 @@ class Original(litserve.LitAPI):
         self.model = joblib.load(sys.argv[1])
 
     def predict(self, request):
-        # one row, or with batches a list of rows
-        rows = request if isinstance(request, list) else [request]
-        found = self.model.predict_proba(pd.DataFrame(rows)).tolist()
-        return found if isinstance(request, list) else found[0]
-
-    def batch(self, inputs):
-        return list(inputs)
-
-    def unbatch(self, output):
-        return list(output)
+        return self.model.predict_proba(pd.DataFrame([request]))[0].tolist()
 
     def encode_response(self, output):
         no, yes = output
         return {"prediction": int(yes > no), "probability": {"0": no, "1": yes}}
 
 
+class Joined(Original):
+    def batch(self, inputs):
+        return inputs
+
+    def predict(self, request):
+        return self.model.predict_proba(pd.DataFrame(request)).tolist()
+
+    def unbatch(self, output):
+        return output
+
+
 if __name__ == "__main__":
-    joined = {"max_batch_size": int(sys.argv[3]), "batch_timeout": 0.002} if len(sys.argv) > 3 else {}
-    server = litserve.LitServer(Original(**joined), accelerator="cpu")
+    api = Joined(max_batch_size=int(sys.argv[3]), batch_timeout=0.002) if len(sys.argv) > 3 else Original()
+    server = litserve.LitServer(api, accelerator="cpu")
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", generate_client_file=False, access_log=False
     )

@@ -21,8 +21,8 @@ shutil.copy(graph, version / "model.onnx")
 backend: "python"
 max_batch_size: 32
 dynamic_batching { }
-input [ { name: "X" data_type: TYPE_FP64 dims: [ 30 ] } ]
-output [ { name: "probability" data_type: TYPE_FP64 dims: [ 2 ] } ]
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 30 ] } ]
+output [ { name: "probability" data_type: TYPE_FP32 dims: [ 2 ] } ]
 instance_group [ { kind: KIND_CPU count: 1 } ]
 """)
 backends = Path("triton-backends").absolute()
@@ -31,7 +31,7 @@ shutil.copytree(triton / "backends", backends)
 stub = triton / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}" / "triton_python_backend_stub"
 shutil.copy(stub, backends / "python" / stub.name)
 os.environ["LD_LIBRARY_PATH"] = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
-os.environ["PYTHONPATH"] = str(packages)
+os.environ["TRITON_PACKAGES"] = str(packages)
 os.environ["PYTHONHOME"] = sys.base_prefix
 os.execv(triton / "bin" / "tritonserver", [
     "tritonserver", f"--model-repository={home}", f"--backend-directory={backends}", f"--http-port={port}",

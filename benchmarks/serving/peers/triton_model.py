@@ -1,10 +1,15 @@
 """The model that Triton's Python backend loads: the graph beside it, run for all the requests of a batch at once."""
 
+import os
+import sys
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-import triton_python_backend_utils as triton
+# the backend's interpreter heeds no PYTHONPATH
+sys.path.insert(0, os.environ["TRITON_PACKAGES"])
+
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+import triton_python_backend_utils as triton  # noqa: E402
 
 
 class TritonPythonModel:
@@ -16,6 +21,6 @@ class TritonPythonModel:
 
     def execute(self, requests):
         inputs = [triton.get_input_tensor_by_name(request, "X").as_numpy() for request in requests]
-        found = self.session.run(["probability"], {"X": np.concatenate(inputs)})[0]
+        found = self.session.run(["probabilities"], {"X": np.concatenate(inputs)})[0]
         parts = np.split(found, np.cumsum([len(one) for one in inputs])[:-1])
         return [triton.InferenceResponse([triton.Tensor("probability", np.ascontiguousarray(part))]) for part in parts]
