@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: python -m benchmarks [NAME ...]."""
+"""Every benchmark, one after the other: python -m benchmarks [NAME ...] [OPTION ...]; options go to each of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ ALL = ("inprocess", "coldstart", "batch", "serving", "breadth", "container")
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or ALL
+    options = [word for word in sys.argv[1:] if word.startswith("-")]
+    chosen = [word for word in sys.argv[1:] if not word.startswith("-")] or ALL
+    failed = 0
     for name in chosen:
         print(f"\n== {name}", flush=True)
-        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
-        if done.returncode:
-            return done.returncode
-    return subprocess.run([sys.executable, "docs/generate.py"], check=False).returncode
+        failed += subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode != 0
+    made = subprocess.run([sys.executable, "docs/generate.py"], check=False).returncode
+    return made or min(failed, 1)
 
 
 if __name__ == "__main__":

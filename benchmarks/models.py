@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,9 @@ SIZES = (3, 5, 8, 10, 12, 16, 20, 28)
 
 @cache
 def folder() -> Path:
-    """Where models and bundles of this run are."""
-    return Path(tempfile.mkdtemp(prefix="anyport-bench-"))
+    """Where models and bundles of this run are; ANYPORT_BENCHMARK_FOLDER keeps them for the next."""
+    kept = os.environ.get("ANYPORT_BENCHMARK_FOLDER")
+    return Path(kept or tempfile.mkdtemp(prefix="anyport-bench-"))
 
 
 def mixed_rows(n: int, *, seed: int = 0) -> pd.DataFrame:

@@ -26,8 +26,8 @@ class Figure:
     def value(self) -> float | None:
         """As measured; None where this benchmark has not been run."""
         found: Any = read(self.file)
-        for key in self.path if found is not None else ():
-            found = found[key]
+        for key in self.path:
+            found = None if found is None else found.get(key)
         return None if found is None else float(found)
 
     def holds(self, value: float) -> bool:
@@ -54,8 +54,25 @@ FIGURES = (
     Figure("coldstart", ("import_anyport_over_bare_ms",), "`import anyport` over a bare interpreter", " ms", most=30),
     Figure("coldstart", ("site_packages_mb",), "site-packages of a minimal runtime", " MB", most=145),
     Figure("coldstart", ("site_packages_trimmed_mb",), "the same as artefacts carry it", " MB", most=130),
-    Figure("serving", ("cpu_over_constant",), "server CPU per request, against the same server answering a constant",
-           "×", most=1.7),
+    Figure("serving", ("reached", "cpu_over_constant"), "server CPU per request, against the same server answering a "
+           "constant", "×", most=1.7),
+    Figure("serving", ("reached", "cpu_over_epoll"), "the same against a minimal C++ epoll server, linear model", "×",
+           most=2),
+    Figure("serving", ("reached", "over_fastapi"), "requests per second, against FastAPI + ONNX Runtime, a graph of the same model",
+           "×", least=8),
+    Figure("serving", ("reached", "over_litserve_bentoml"), "the same against LitServe and BentoML", "×", least=25),
+    Figure("serving", ("reached", "over_triton"), "the same against Triton (`nvidia-pytriton`)", "×", least=15),
+    Figure("serving", ("reached", "over_originals"), "requests per second of a scikit-learn pipeline, against the "
+           "fastest of MLflow, MLServer, BentoML, LitServe, Flask, Ray Serve and FastAPI", "×", least=100),
+    Figure("serving", ("reached", "p99_ms"), "99% of answers at 32 connections within", " ms", most=5),
+    Figure("serving", ("reached", "busy_p99_ms"), "the same at 1,000 connections", " ms", most=50),
+    Figure("serving", ("reached", "errors"), "failed requests in all of that", "", most=0),
+    Figure("serving", ("reached", "idle_errors"), "failed requests and lost connections with 10,000 idle ones open",
+           "", most=0),
+    Figure("serving", ("reached", "two_workers_cpu"), "CPU per request of two workers on two cores, against one",
+           "×", most=1.05),
+    Figure("serving", ("reached", "pss_over_one"), "memory (PSS) of 2 and 4 workers together, against one", "×",
+           most=1.5),
     Figure("container", ("ready_s",), "a container, from its start to ready", " s", most=1),
     Figure("container", ("resident_mb",), "its resident memory after 1,000 predictions", " MB", most=90),
     Figure("container", ("mb_above_base",), "its image above the base, all dependencies included", " MB", most=200),
