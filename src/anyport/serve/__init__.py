@@ -27,7 +27,7 @@ def run(
     need("httptools")
     import msgspec
 
-    from anyport.serve import guard, logs, tls
+    from anyport.serve import guard, logs, record, tls
     from anyport.serve.app import App
     from anyport.serve.control import Control
     from anyport.serve.deployment import Deployment
@@ -69,6 +69,7 @@ def run(
     deployment.prepare(Plan(tuple(Entry(str(Path(path).absolute())) for path in bundles), generation=1))
     deployment.commit()
     deployment.before = None
+    record.check(settings, [field.name for model in site.models for field in model.signature.inputs])
     listening = bind(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"{'https' if secure else 'http'}://{host}:{listening.getsockname()[1]}"

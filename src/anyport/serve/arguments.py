@@ -152,4 +152,6 @@ def word(field: inspect.Field) -> str:
         return "|".join(map(str, kind.values))
     if isinstance(kind, inspect.IntType | inspect.FloatType):
         return "N"
-    return "FILE" if field.name.endswith(("_file", "_cert", "_key")) else "TEXT"
+    return (
+        "FILE" if field.name.endswith(("_file", "_cert", "_key")) else "DIR" if field.name.endswith("_dir") else "TEXT"
+    )

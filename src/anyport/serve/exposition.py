@@ -73,8 +73,12 @@ def families(site: Site) -> Iterator[tuple[str, str, str, list[Sample]]]:
     ]  # fmt: skip
     for name, says, attribute in (
         ("anyport_refused_rows_total", "Rows that the model does not answer.", "refused"),
-        ("anyport_logged_rows_total", "Rows given to the prediction log.", "logged"),
-        ("anyport_log_dropped_rows_total", "Rows that the prediction log had no room for.", "dropped"),
+        ("anyport_logged_rows_total", "Rows in finished files of the prediction log.", "logged"),
+        (
+            "anyport_log_dropped_rows_total",
+            "Rows that the prediction log had no room for, or could not write.",
+            "dropped",
+        ),
     ):
         yield name, "counter", says, [("", at, getattr(sums, attribute)) for at, _, sums in named]
     yield "anyport_in_flight", "gauge", "Requests under way.", [("", at, sums.open) for at, _, sums in named]

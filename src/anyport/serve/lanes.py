@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from anyport.serve.choice import DRAWN, HEADER, Choice, label
 from anyport.serve.hot import Caller, Tick
+from anyport.serve.record import Copy
 
 if TYPE_CHECKING:
     from anyport.serve.model import Served
@@ -31,7 +32,13 @@ class Lane:
 
     def take(self, caller: Asker, body: bytes, keep: bool) -> bool:
         """As the Tick's."""
-        return self.tick.take(Told(self, caller, body), body, keep)
+        told = Told(self, caller, body)
+        taken = self.tick.take(told, body, keep)
+        record = self.model.record
+        if taken and record is not None and record.wanted():
+            _, start, stop, *_ = self.tick.waiting[-1]
+            told.logged = stop - start
+        return taken
 
     def flush(self) -> None:
         """As the Tick's."""
@@ -39,21 +46,29 @@ class Lane:
 
 
 class Told:
-    """A caller whose answer says more than the rows, or is compared with a shadow's."""
+    """A caller whose answer says more than the rows, or is kept: for a shadow or the log."""
 
-    __slots__ = ("body", "caller", "lane")
+    __slots__ = ("body", "caller", "id", "lane", "logged")
 
     def __init__(self, lane: Lane, caller: Asker, body: bytes) -> None:
         self.lane = lane
         self.caller = caller
         self.body = body
+        self.logged = 0
+        """Rows, where they go into the prediction log."""
+        self.id = ""
+        """The request's, where it has one."""
 
     def answered(self, body: bytes, now: float, keep: bool) -> None:
-        """Write the 200; the shadow comes after it."""
+        """Write the 200; the shadow and the log come after it."""
         self.caller.answered(body, now, keep, self.lane.start)
         mirror = self.lane.model.mirror
         if mirror is not None:
             mirror.offer((self.lane.model, self.body, body))
+        record = self.lane.model.record
+        if self.logged and record is not None:
+            size = len(self.body)
+            record.offer(Copy(self.lane.model, record.clock(), self.id, self.logged, size, self.body, body))
 
     def failed(self, error: Exception, now: float, keep: bool) -> None:
         """Write the 500."""

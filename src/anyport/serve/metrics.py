@@ -243,8 +243,8 @@ class Slot:
         """Requests that wait for a slow model now."""
         self.cells[_QUEUED] = requests
 
-    def logged(self, rows: int, dropped: int) -> None:
-        """Rows that went into the prediction log, and rows that found it full."""
+    def logged(self, *, rows: int = 0, dropped: int = 0) -> None:
+        """Rows in finished files of the prediction log, and rows that found it full or could not be written."""
         self.cells[_LOGGED] += rows
         self.cells[_DROPPED] += dropped
 

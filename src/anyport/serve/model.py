@@ -22,6 +22,7 @@ from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
 from anyport.serve.metrics import Slot
 from anyport.serve.mirror import Mirror
+from anyport.serve.record import Record, copied
 from anyport.serve.reply import Headers, Problem, Reply, current, fault
 from anyport.serve.watch import Watch
 from anyport.serve.wire import Wire
@@ -61,6 +62,8 @@ class Served:
         """What its answers say of it beside themselves: see choice.py."""
         self.mirror: Mirror | None = None
         """Where its answers are compared with a shadow's."""
+        self.record: Record | None = None
+        """Where what it was asked and what it answered is written down."""
         self.tick: hot.Tick | None = None
         """The only one: its rows lie in `hot`'s only tensor."""
         self.users = 0
@@ -157,6 +160,7 @@ class Served:
         reply = wire.encode(asked, read, found, self.signature, partial=partial)
         if wanted is not None and found is not None:
             self.watch.batch(wanted, found, (decoded - begun, begun - came, ran - decoded, perf_counter() - ran))
+            self.log(wanted, found, len(body))
         return reply
 
     async def later(self, body: bytes, asked: Wire, partial: bool, came: float) -> Reply:
@@ -184,9 +188,20 @@ class Served:
             if wanted is not None and found is not None:
                 queued = max(ran - decoded - lasted, 0.0)
                 self.watch.batch(wanted, found, (decoded - came, queued, lasted, perf_counter() - ran))
+                self.log(wanted, found, len(body))
             return reply
 
         return worded() if short else await loop.run_in_executor(None, copy_context().run, worded)
+
+    def log(self, batch: Batch, outcome: Outcome, size: int) -> None:
+        """Offer a request that was answered, and whose body had `size` bytes, to the prediction log."""
+        record, note = self.record, current.get()
+        if record is not None and record.wanted():
+            copy = copied(
+                self, batch, outcome, now=record.clock(), size=size, id=note.id if note is not None else ""
+            )  # fmt: skip
+            if copy is not None:
+                record.offer(copy)
 
     def noted(self, batch: Batch) -> Outcome:
         """`run`, with its time and size written down for the request that is answered here."""

@@ -22,7 +22,7 @@ from anyport.serve.app import App
 from anyport.serve.choice import HEADER, label
 from anyport.serve.connection import Guarded
 from anyport.serve.hot import Tick
-from anyport.serve.lanes import Fork, Lane
+from anyport.serve.lanes import Fork, Lane, Told
 from anyport.serve.note import Note, parent
 from anyport.serve.reply import Problem, fault, plain
 
@@ -83,8 +83,8 @@ def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def lane(model: Served, tick: Tick) -> Tick | Lane:
-    """Where its requests go: straight into its Tick, unless answers say their version or a shadow compares them."""
-    if not model.shows:
+    """Where its requests go: straight into its Tick, unless answers say their version or are kept."""
+    if not model.shows and model.record is None:
         return tick
     start = STATUS_LINE[200] + b"".join(b"%b: %b\r\n" % header for header in model.shows)
     return Lane(tick, start, label(model.version), model)
@@ -305,9 +305,11 @@ class HotProtocol(Guarded):
         if not self.noted:
             self.lines.append((b"", None))
             return
-        _, start, stop, _, _, at = tick.waiting[-1]
+        caller, start, stop, _, _, at = tick.waiting[-1]
         note = Note(self.headers, "POST", self.url.partition(b"?")[0].decode("latin-1"), self.client, at)
         note.rows = stop - start
+        if isinstance(caller, Told):
+            caller.id = note.id
         if self.host.logs:
             model = self.host.models[tick]
             note.model, note.version = model.name, model.version

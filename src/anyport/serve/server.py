@@ -22,6 +22,7 @@ from anyport.errors import Mistake
 from anyport.serve import trace, usage
 from anyport.serve.app import App
 from anyport.serve.protocol import HotProtocol, protocol, short_cut
+from anyport.serve.record import Record
 from anyport.serve.site import Site
 
 DRAIN = 20
@@ -71,6 +72,8 @@ class Worker(Server):
         for model in self.app.site.models:
             model.slot.begin()
         watched(self.app.site, len(self.server_state.connections))
+        if self.app.site.settings.log_dir is not None:
+            self.app.site.keep(Record(self.app.site.settings).start())
         short_cut(self.app, loop)
         self.app.connections = self.server_state.connections  # type: ignore[assignment]  # they are all of our class
         if self.app.site.control is not None:
@@ -116,6 +119,8 @@ class Worker(Server):
                 await calls
         finally:
             sweeping.cancel()
+            if self.app.site.record is not None:
+                await asyncio.get_running_loop().run_in_executor(None, self.app.site.record.close)
 
     async def swept(self) -> None:
         """Look at every connection once a second."""

@@ -74,6 +74,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cors_origins: Annotated[
         tuple[str, ...], Meta(description="origin whose pages may ask, such as https://app.example.org; * for all")
     ] = ()
+    log_dir: Annotated[
+        Path | None,
+        Meta(description="folder for a log of requests and answers as Parquet; none without it (extra: arrow)"),
+    ] = None
+    log_sample: Annotated[float, Meta(ge=0, le=1, description="share of the requests that are in it")] = 1.0
+    log_rows: Annotated[int, Meta(ge=1, description="rows of one of its files at most")] = 100_000
+    log_seconds: Annotated[float, Meta(gt=0, description="after which a file is finished, however small")] = 300.0
+    log_columns: Annotated[
+        tuple[str, ...], Meta(description="an input that is in it, repeatable; all without it; answers always are")
+    ] = ()
     log_format: Annotated[Literal["text", "json"], Meta(description="how the log on stderr is written")] = "text"
     access_log: Annotated[bool, Meta(description="one line a request")] = False
     otel: Annotated[

@@ -12,6 +12,7 @@ from anyport.serve.metrics import Metrics
 from anyport.serve.mirror import Mirror
 from anyport.serve.model import Served
 from anyport.serve.plan import Plan
+from anyport.serve.record import Record
 from anyport.serve.reply import Problem
 from anyport.serve.settings import Settings
 
@@ -43,6 +44,8 @@ class Site:
         """Who may change the plan; None: nobody over HTTP."""
         self.control: Control | None = None
         """How the plan is changed: see control.py."""
+        self.record: Record | None = None
+        """This worker's prediction log: see `keep`."""
         self.mirrors: dict[str, tuple[Mirror, float, list[Served]]] = {}
         """Name → where its answers are compared, of what share of them, and who offers them."""
         self.show(plan or Plan(tuple(plans.entry(str(m.bundle.path), m.bundle) for m in models)), models)
@@ -59,6 +62,15 @@ class Site:
         for choice in self.choices.values():
             choice.label()
         self._mirror()
+        if self.record is not None:
+            self.keep(self.record)
+            self.record.turn()
+
+    def keep(self, record: Record) -> None:
+        """Log what the models answer, and those that come after them."""
+        self.record = record
+        for model in self.models:
+            model.record = record
 
     def _mirror(self) -> None:
         """Have every version of a name with a shadow offer what it answers; begin to compare anew where that is new."""
