@@ -524,14 +524,12 @@ def test_a_new_plan_finishes_files_and_its_own_versions_are_logged(tmp_path: Pat
         assert (at < 20) == (row["version"] == "1")
 
 
-def test_the_example_in_the_documentation_reads_the_log(
-    homes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_in_the_documentation_reads_the_log(homes: Path, tmp_path: Path) -> None:
     with up(homes, log_dir=tmp_path / "predictions") as running:
         assert running.ask(ROWS[:60])[0] == 200
     page = (SRC.parent / "docs" / "serve" / "watching.md").read_text(encoding="utf-8")
     example = page.split("<!-- example: log -->\n```python\n")[1].split("```")[0]
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, "watching.md", "exec"), {})
-    groups = {one["prediction"]: one["time_count"] for one in ast.literal_eval(capsys.readouterr().out)}
+    argv = [sys.executable, "-c", example]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    groups = {one["prediction"]: one["time_count"] for one in ast.literal_eval(done.stdout)}
     assert groups == Counter(said["prediction"] for said in ANSWERS[:60])

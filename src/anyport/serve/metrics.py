@@ -20,8 +20,8 @@ CODES = (
 """Status codes that are counted on their own; any other is counted as 599."""
 KINDS = (
     "BadAccept", "BadBody", "BadBundle", "BadData", "BadPlan", "BadQuery", "BadRequest", "Busy", "CannotLoad",
-    "Changed", "Encoded", "Failed", "Full", "Impossible", "Loaded", "MethodNotAllowed", "Missing", "Mistake", "NoPlanBefore",
-    "NotAcceptable", "NotFound", "NotReady", "NotTaken", "Offline", "Timeout", "TooLarge", "TooLong", "TooMany",
+    "Changed", "Encoded", "Failed", "Full", "Impossible", "Loaded", "MethodNotAllowed", "Missing", "Mistake",
+    "NoPlanBefore", "NotAcceptable", "NotFound", "NotReady", "NotTaken", "Offline", "Timeout", "TooLarge", "TooLong", "TooMany",
     "TooManyHeaders", "TooSlow", "Unauthorized", "Unsupported", "WorkerDied", "Untrusted", "Other",
 )  # fmt: skip
 """Problems that are counted on their own, by their `error`; any other is counted as Other."""
