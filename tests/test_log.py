@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
@@ -521,3 +522,14 @@ def test_a_new_plan_finishes_files_and_its_own_versions_are_logged(tmp_path: Pat
         at = OTHERS.index(asked(row))
         assert versions_that_answer([answer(row)], [at]) == [row["version"]]
         assert (at < 20) == (row["version"] == "1")
+
+
+def test_the_example_in_the_documentation_reads_the_log(homes: Path, tmp_path: Path) -> None:
+    with up(homes, log_dir=tmp_path / "predictions") as running:
+        assert running.ask(ROWS[:60])[0] == 200
+    page = (SRC.parent / "docs" / "serve" / "watching.md").read_text(encoding="utf-8")
+    example = page.split("<!-- example: log -->\n```python\n")[1].split("```")[0]
+    argv = [sys.executable, "-c", example]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    groups = {one["prediction"]: one["time_count"] for one in ast.literal_eval(done.stdout)}
+    assert groups == Counter(said["prediction"] for said in ANSWERS[:60])

@@ -243,7 +243,7 @@ def test_what_a_browser_gets_and_what_a_probe_gets(live: Up) -> None:
     status, headers, html = live.ask(None, "/", method="GET", **HTML)
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'")
-    assert headers["vary"] == "accept"
+    assert headers["vary"] == "accept, accept-encoding"
     assert "<script>" not in html
     assert " style=" not in html
     assert live.ask(None, "/", method="GET", Accept="*/*")[2] == "Healthy"

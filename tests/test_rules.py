@@ -247,6 +247,12 @@ def test_links_in_the_docs_lead_somewhere() -> None:
     assert not broken
 
 
+def test_every_page_of_the_server_is_in_its_index() -> None:
+    folder = ROOT / "docs" / "serve"
+    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in folder.glob("*.md")} - {"README.md"}
+
+
 @pytest.mark.parametrize("name", targets.TABLE)
 def test_the_table_is_sorted_and_names_what_it_holds(name: str) -> None:
     assert list(targets.TABLE) == sorted(targets.TABLE)

@@ -49,7 +49,10 @@ class Up:
         response = connection.getresponse()
         text = response.read()
         connection.close()
-        return response.status, {k.lower(): v for k, v in response.getheaders()}, text
+        found = {k.lower(): v for k, v in response.getheaders()}
+        for name in [k for k in found if len(response.headers.get_all(k, [])) > 1]:
+            found[name] = ", ".join(response.headers.get_all(name, []))  # a list may be sent in several lines
+        return response.status, found, text
 
 
 @contextmanager

@@ -19,9 +19,10 @@ CODES = (
 )  # fmt: skip
 """Status codes that are counted on their own; any other is counted as 599."""
 KINDS = (
-    "BadBody", "BadData", "BadQuery", "BadRequest", "Busy", "Conflict", "Encoded", "Failed", "Forbidden",
-    "MethodNotAllowed", "NotFound", "NotReady", "NotTaken", "TimedOut", "TooLarge", "TooMany", "TooSlow",
-    "Unauthorized", "Other",
+    "BadAccept", "BadBody", "BadBundle", "BadData", "BadPlan", "BadQuery", "BadRequest", "Busy", "CannotLoad",
+    "Changed", "Encoded", "Failed", "Full", "Impossible", "Loaded", "MethodNotAllowed", "Missing", "Mistake",
+    "NoPlanBefore", "NotAcceptable", "NotFound", "NotReady", "NotTaken", "Offline", "Timeout", "TooLarge", "TooLong",
+    "TooMany", "TooManyHeaders", "TooSlow", "Unauthorized", "Unsupported", "WorkerDied", "Untrusted", "Other",
 )  # fmt: skip
 """Problems that are counted on their own, by their `error`; any other is counted as Other."""
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

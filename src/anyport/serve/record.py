@@ -6,6 +6,7 @@ What goes wrong there is logged and counted, and reaches no caller.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import random
 import secrets
@@ -84,7 +85,8 @@ class Record:
         self._thread: Thread | None = None
 
     def start(self) -> Record:
-        """Begin to write. Not before the fork: no thread survives one."""
+        """Begin to write. Not before the fork, which neither this thread nor Arrow survives; nor on the event loop."""
+        need("pyarrow.parquet")
         self._thread = Thread(target=self._work, name="anyport-log", daemon=True)
         self._thread.start()
         return self
@@ -290,7 +292,8 @@ def check(settings: Settings, columns: Sequence[str]) -> None:
     """
     if settings.log_dir is None:
         return
-    need("pyarrow.parquet")
+    if importlib.util.find_spec("pyarrow") is None:  # importing it before a fork made workers hang in it
+        need("pyarrow")
     for name in settings.log_columns:
         if name not in columns:
             log.warning("--log-columns %s: no model has such an input", name)

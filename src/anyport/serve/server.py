@@ -73,7 +73,7 @@ class Worker(Server):
             model.slot.begin()
         watched(self.app.site, len(self.server_state.connections))
         if self.app.site.settings.log_dir is not None:
-            self.app.site.keep(Record(self.app.site.settings).start())
+            self.app.site.keep(await loop.run_in_executor(None, Record(self.app.site.settings).start))
         short_cut(self.app, loop)
         self.app.connections = self.server_state.connections  # type: ignore[assignment]  # they are all of our class
         if self.app.site.control is not None:
