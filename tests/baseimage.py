@@ -6,6 +6,7 @@ debootstrap and a running Docker engine.
 
 from __future__ import annotations
 
+import fcntl
 import platform
 import shutil
 import subprocess
@@ -28,8 +29,10 @@ MINOR = ".".join(platform.python_version_tuple()[:2])
 def base(python: str = MINOR) -> str:
     """The name of the image for a Python version; made now unless this engine has it."""
     name = f"anyport-base:{python}"
-    if not there(name):
-        make(name, SUITES[python])
+    with (Path(tempfile.gettempdir()) / f"anyport-base-{python}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes of pytest-xdist, one makes it
+        if not there(name):
+            make(name, SUITES[python])
     return name
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,7 @@ def test_a_failed_build_says_whose_fault_it_is(said: str, kind: type[Exception])
 def test_an_engine_that_does_not_answer_is_seen() -> None:
     spec = Spec(name="odd", title="", kind="server", takes=("graph",), programs=("python3",), answers=("false",))
     assert engine_of(spec) == "python3 is installed, but its engine does not answer"
+    assert engine_of(replace(spec, start="start it")).endswith("its engine does not answer: start it")
 
 
 def test_a_slow_target_is_checked_only_when_it_is_named(graph: Path) -> None:

@@ -88,7 +88,8 @@ def engine_of(spec: Spec) -> str:
         from anyport.kit.process import run
 
         if run(spec.answers, timeout=30).code:
-            return f"{spec.programs[0]} is installed, but its engine does not answer"
+            how = f": {spec.start}" if spec.start else ""
+            return f"{spec.programs[0]} is installed, but its engine does not answer{how}"
     if spec.extra:
         absent = [m for m, extra in EXTRAS.items() if extra == spec.extra and not installed(m)]
         if absent:

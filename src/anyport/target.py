@@ -44,6 +44,8 @@ class Spec:
     """Where the engine itself is less precise than the bundle's own tolerance."""
     answers: tuple[str, ...] = ()
     """A command that ends well where the engine runs; () where having its programs is enough."""
+    start: str = ""
+    """How the user starts the engine that `answers` finds absent."""
     tier: Literal["quick", "slow"] = "quick"
     """'slow': it takes long, or an engine that has to be started first. Checked when named, and in the slow tests."""
     gaps: Mapping[str, Gap] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ from anyport.target import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.target_docker]
 ROW = {"age": 31.5, "rooms": 4, "home city": "東京", "plan": "gold", "owner": True}
+SIGTERM = 1 << (signal.SIGTERM - 1)
+"""In the masks of /proc/PID/status."""
 HARDENED = (
     "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "256m", "--pids-limit",
     "128", "--user", "65532:65532",
@@ -128,7 +131,7 @@ def test_it_keeps_its_budgets_and_ends_well(built: str, base: str) -> None:
     above = int(inspected(built, "{{.Size}}")) - int(inspected(base, "{{.Size}}"))
     assert above <= 200e6, f"{above / 1e6:.0f} MB above the base"
     ready, stopped = [], []
-    for _ in range(5):
+    for _ in range(3):
         with started(built) as (name, url):
             now = datetime.datetime.now(datetime.UTC)
             # Docker's clock has nanoseconds, Python's microseconds
@@ -143,21 +146,36 @@ def test_it_keeps_its_budgets_and_ends_well(built: str, base: str) -> None:
             docker("kill", "--signal", "TERM", name)
             assert docker("wait", name) == "0"
             stopped.append(time.monotonic() - start)
-    # the best of five: others may be using this machine; the benchmark has the median of a quiet one
-    assert min(ready) < 1
-    assert min(stopped) < 1
+    # three times what is promised: others may be using this machine; benchmarks/container.py measures a quiet one
+    assert min(ready) < 3
+    assert min(stopped) < 3
+
+
+def test_another_model_costs_only_its_own_files(built: str, base: str, tmp_path: Path) -> None:
+    bundle = served.bundle(tmp_path / "homes", served.fitted(), version="2")
+    made = targets.build(str(bundle), "docker", tmp_path / "built", base=base)
+    images = (built, image.build(made.path, "anyport-test:other"))
+    first, second = (json.loads(inspected(one, "{{json .RootFS.Layers}}")) for one in images)
+    assert len(first) == len(second)
+    assert [a == b for a, b in zip(first, second, strict=True)] == [True] * (len(first) - 1) + [False]
+    # what the builder itself writes and keeps: the stage that is thrown away, alone
+    text = (made.path / "Dockerfile").read_text()
+    (made.path / "Dockerfile").write_text(text[: text.rindex("FROM ${BASE}")])
+    history = docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}",
+                     image.build(made.path, "anyport-test:stage")).splitlines()  # fmt: skip
+    (since,) = (i for i, line in enumerate(history) if "/model/bundle" in line and "COPY" in line)
+    of_it = sum(int(line.split()[0]) for line in history[: since + 1])
+    assert of_it <= 3 * sum(file.stat().st_size for file in made.path.rglob("*") if file.is_file()), history
 
 
 def test_a_signal_before_it_serves_ends_it_too(built: str) -> None:
     name = f"anyport-test-{secrets.token_hex(4)}"
     try:
         docker("run", "--detach", "--name", name, *HARDENED, built)
-        argv = Path(f"/proc/{inspected(name, '{{.State.Pid}}')}/cmdline")
-        wait(lambda: argv.read_bytes().startswith(b"python3"), lambda: "it never started")
-        time.sleep(0.1)  # the interpreter installs the first handler after 20 ms, the server its own after 700
-        start = time.monotonic()
-        docker("stop", "--time", "8", name)
-        assert time.monotonic() - start < 4
+        life = Path(f"/proc/{inspected(name, '{{.State.Pid}}')}/status")
+        wait(lambda: SIGTERM & int(life.read_text().split("SigCgt:")[1].split()[0], 16), lambda: "it never handles it")
+        docker("stop", "--time", "30", name)
+        # 137: it was killed, after 30 seconds
         assert inspected(name, "{{.State.ExitCode}}") == "0"
     finally:
         subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)

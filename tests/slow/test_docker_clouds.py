@@ -15,7 +15,8 @@ import served
 from anyport import targets
 from anyport.kit import image
 
-pytestmark = [pytest.mark.slow, pytest.mark.target_docker]
+# one after another, in one process: they share two images, and SageMaker publishes port 8080
+pytestmark = [pytest.mark.slow, pytest.mark.target_docker, pytest.mark.xdist_group("clouds")]
 PYTHON = Path(__file__).parents[2] / ".envs" / "cloud" / "bin" / "python"
 MODES = Path(__file__).with_name("cloud_modes.py")
 ROWS = served.rows(3, seed=11)

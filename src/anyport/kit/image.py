@@ -15,6 +15,8 @@ from anyport.kit.process import Held, popen, run
 
 BUILD_SECONDS = 3600
 """The longest that a build may take: a framework over a slow line."""
+START = "start it (systemctl start docker, or dockerd), or set DOCKER_HOST"
+"""What the user does where no engine answers."""
 HANDED_ON = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy",
@@ -45,7 +47,7 @@ def engine_version() -> str:
     if done.code:
         raise Missing(
             f"no Docker engine answers here: {done.stderr.strip() or 'docker version said nothing'}",
-            fix="start it (systemctl start docker, or dockerd), or set DOCKER_HOST",
+            fix=START,
         )
     return done.stdout.decode().strip()
 

@@ -26,7 +26,7 @@ from anyport.trust import held
 
 SPEC = Spec(
     name="docker", title="a container image", kind="server", takes=("graph", "python"), programs=("docker",),
-    answers=("docker", "version", "--format", "{{.Server.Version}}"), tier="slow",
+    answers=("docker", "version", "--format", "{{.Server.Version}}"), start=image.START, tier="slow",
 )  # fmt: skip
 HERE = Path(__file__).parent
 EXTRAS = ("arrow", "grpc", "otel")
