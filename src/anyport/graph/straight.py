@@ -50,4 +50,4 @@ def straight(signature: Signature, encoder: Encoder) -> Straight | None:
         (getattr(np, UFUNCS[kind]), np.array([entry.steps[i].value for entry in entries]))  # type: ignore[union-attr]
         for i, kind in enumerate(kinds)
     )
-    return Straight(struct.Struct(f"={len(fields)}{letter}"), steps)
+    return Straight(struct.Struct(f"{len(fields)}{letter}"), steps)

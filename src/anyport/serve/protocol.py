@@ -361,6 +361,13 @@ class HotProtocol(Guarded):
         """Write a 200."""
         self.unanswered -= 1
         self.seen = now
+        host, state, length = self.host, self.server_state, len(body)
+        # what `write` does with the common answer
+        if keep and self.lines is None and length < len(LENGTHS) and host.head[0] is state.default_headers:
+            state.total_requests += 1
+            if not self.transport.is_closing():
+                self.transport.write(b"".join((start, host.head[1], LENGTHS[length], body)))
+            return
         self.write(start, body, keep, b"" if self.lines is None else self.recalled(200, body, now))
 
     def failed(self, error: Exception, now: float, keep: bool) -> None:
@@ -392,14 +399,10 @@ class HotProtocol(Guarded):
             lines = b"".join(b"%b: %b\r\n" % header for header in defaults)
             host.head = (defaults, lines + b"content-type: application/json\r\ncontent-length: ")
             host.heads.clear()
-        length = len(body)
-        if keep and not line and length < len(LENGTHS):
-            self.transport.write(b"".join((start, host.head[1], LENGTHS[length], body)))
-            return
         end = b"\r\n\r\n" if keep else b"\r\nconnection: close\r\n\r\n"
         if line:
             end = line + end
-        self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], length, end, body))
+        self.transport.write(b"%b%b%d%b%b" % (start, host.head[1], len(body), end, body))
         if not keep:
             self.transport.close()
 
