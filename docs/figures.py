@@ -58,8 +58,8 @@ FIGURES = (
            "constant", "×", most=1.7),
     Figure("serving", ("reached", "cpu_over_epoll"), "the same against a minimal C++ epoll server, linear model", "×",
            most=2),
-    Figure("serving", ("reached", "over_fastapi"), "requests per second, against FastAPI + ONNX Runtime, a graph of the same model",
-           "×", least=8),
+    Figure("serving", ("reached", "over_fastapi"), "requests per second, against FastAPI + ONNX Runtime, "
+           "a graph of the same model", "×", least=8),
     Figure("serving", ("reached", "over_litserve_bentoml"), "the same against LitServe and BentoML", "×", least=25),
     Figure("serving", ("reached", "over_triton"), "the same against Triton (`nvidia-pytriton`)", "×", least=15),
     Figure("serving", ("reached", "over_originals"), "requests per second of a scikit-learn pipeline, against the "

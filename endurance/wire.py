@@ -13,9 +13,10 @@ from uvicorn.server import ServerState
 
 from anyport.bundle import Bundle
 from anyport.serve.app import App
+from anyport.serve.lanes import short_cut
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
-from anyport.serve.protocol import HotProtocol, protocol, short_cut
+from anyport.serve.protocol import HotProtocol, protocol
 from anyport.serve.settings import Settings
 from anyport.serve.site import Site
 

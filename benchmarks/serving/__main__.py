@@ -148,7 +148,9 @@ def promised(reached: Mapping[str, float | None]) -> set[str]:
         value = reached[name]
         verdict = "not measured" if value is None else "holds" if figure.holds(value) else "MISSED"
         verdicts.add(verdict)
-        print(f"{'-' if value is None else f'{value:g}{figure.unit}':>10}  {figure.goal():18} {verdict:13} {figure.says}")
+        print(
+            f"{'-' if value is None else f'{value:g}{figure.unit}':>10}  {figure.goal():18} {verdict:13} {figure.says}"
+        )
     return verdicts
 
 

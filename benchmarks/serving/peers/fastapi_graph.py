@@ -13,7 +13,7 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 NAMES = [f"n{i}" for i in range(session.get_inputs()[0].shape[1])]
-Row = create_model("Row", **{name: (float, ...) for name in NAMES})
+Row = create_model("Row", **dict.fromkeys(NAMES, (float, ...)))
 app = FastAPI()
 
 

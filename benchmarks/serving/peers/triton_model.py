@@ -7,9 +7,9 @@ from pathlib import Path
 # the backend's interpreter heeds no PYTHONPATH
 sys.path.insert(0, os.environ["TRITON_PACKAGES"])
 
-import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
-import triton_python_backend_utils as triton  # noqa: E402
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:

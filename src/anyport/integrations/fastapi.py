@@ -19,6 +19,7 @@ from anyport.integrations.pydantic import answer as answer_model
 from anyport.integrations.pydantic import row as row_model
 from anyport.serve import openapi
 from anyport.serve.reply import Reply
+from anyport.serve.statuses import STATUSES as WORDS
 from anyport.trust import Trust
 
 if TYPE_CHECKING:
@@ -144,4 +145,4 @@ def responses(model: Mounted) -> dict[int | str, dict[str, Any]]:
     }
     answers = {"oneOf": [one, {"type": "array", "items": one}, openapi.columns(outputs, errors=True)]}
     said: dict[int | str, dict[str, Any]] = {200: openapi.response("The answers.", answers)}
-    return said | {status: openapi.response(openapi.STATUSES[status], openapi.ERROR) for status in STATUSES}
+    return said | {status: openapi.response(WORDS[status], openapi.ERROR) for status in STATUSES}

@@ -88,7 +88,7 @@ class Control:
 
     def commit(self) -> None:
         """Show what was prepared: everything that a request can see changes in this one call."""
-        from anyport.serve.protocol import short_cut
+        from anyport.serve.lanes import short_cut
 
         leaving = self.deployment.commit()
         short_cut(self.app, self.loop)

@@ -77,7 +77,7 @@ class Hot:
             self.pack = direct.form.pack
             self.steps = direct.steps
             self.ready = np.zeros_like(self.matrix) if self.steps else self.matrix
-        self.memory = memoryview(self.matrix).cast("B")
+        self.memory = memoryview(self.matrix.data).cast("B")
         self.views = [self.matrix[i] for i in range(CAPACITY)]
         # session.run checks names and types at 1 µs a call; both are right here by construction
         self._run = predictor.session._sess.run

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from anyport.serve import openapi
 from anyport.serve.choice import DRAWN, HEADER, Choice, label
 from anyport.serve.hot import Caller, Tick
 from anyport.serve.record import Copy
 
 if TYPE_CHECKING:
+    from anyport.serve.app import App
     from anyport.serve.model import Served
+
+OK = b"HTTP/1.1 200 OK\r\n"
 
 
 class Asker(Caller, Protocol):
@@ -91,3 +96,40 @@ class Fork:
         drawn = label(self.choice.draw().version)
         headers.append((DRAWN, drawn))
         return self.lanes.get(drawn)
+
+
+def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
+    """Open the hot path of every model that has one, on all connections of this loop: what was open before ends."""
+    site = app.site
+    lanes: dict[int, Tick | Lane] = {}
+    for model in site.models:
+        if model.hot is not None:
+            if model.tick is None:
+                model.tick = Tick(model.hot, model.slot, model.watch, loop, unique=site.settings.unique_keys)
+            lanes[id(model)] = lane(model, model.tick)
+    ticks: dict[bytes, Tick | Lane] = {}
+    forks: dict[bytes, Fork] = {}
+    for path, model in openapi.routes(site).items():
+        choice = site.choices[model.name]
+        # rows that are all good are answered alike with and without the parameter
+        for raw in (path.encode(), f"{path}?partial=true".encode()):
+            if len(choice.versions) > 1 and path != openapi.versioned(model):
+                told = {v: one for v, m in choice.labels.items() if isinstance(one := lanes.get(id(m)), Lane)}
+                forks[raw] = Fork(choice, told)
+            elif id(model) in lanes:
+                ticks[raw] = lanes[id(model)]
+    app.ticks, app.forks = ticks, forks
+    app.models = {model.tick: model for model in site.models if model.tick is not None}
+
+
+def lane(model: Served, tick: Tick) -> Tick | Lane:
+    """Where its requests go: straight into its Tick, unless answers say their version or are kept."""
+    if not model.shows and model.record is None:
+        return tick
+    start = OK + b"".join(b"%b: %b\r\n" % header for header in model.shows)
+    return Lane(tick, start, label(model.version), model)
+
+
+def bare(way: Tick | Lane) -> Tick:
+    """The Tick that a lane leads to."""
+    return way.tick if isinstance(way, Lane) else way

@@ -9,7 +9,6 @@ before ASGI starts.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from anyport.serve import guard, openapi
+from anyport.serve import guard
 from anyport.serve.app import App
-from anyport.serve.choice import HEADER, label
+from anyport.serve.choice import HEADER
 from anyport.serve.connection import Guarded
 from anyport.serve.hot import Tick
-from anyport.serve.lanes import Fork, Lane, Told
+from anyport.serve.lanes import Lane, Told
 from anyport.serve.note import Note, parent
 from anyport.serve.reply import Problem, fault, plain
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from anyport.serve.model import Served
 
 JSON = frozenset(
     b"application/json" + rest
@@ -56,43 +54,6 @@ def protocol(app: App) -> type[HotProtocol]:
         host = app
 
     return Bound
-
-
-def short_cut(app: App, loop: asyncio.AbstractEventLoop) -> None:
-    """Open the hot path of every model that has one, on all connections of this loop: what was open before ends."""
-    site = app.site
-    lanes: dict[int, Tick | Lane] = {}
-    for model in site.models:
-        if model.hot is not None:
-            if model.tick is None:
-                model.tick = Tick(model.hot, model.slot, model.watch, loop, unique=site.settings.unique_keys)
-            lanes[id(model)] = lane(model, model.tick)
-    ticks: dict[bytes, Tick | Lane] = {}
-    forks: dict[bytes, Fork] = {}
-    for path, model in openapi.routes(site).items():
-        choice = site.choices[model.name]
-        # rows that are all good are answered alike with and without the parameter
-        for raw in (path.encode(), f"{path}?partial=true".encode()):
-            if len(choice.versions) > 1 and path != openapi.versioned(model):
-                told = {v: one for v, m in choice.labels.items() if isinstance(one := lanes.get(id(m)), Lane)}
-                forks[raw] = Fork(choice, told)
-            elif id(model) in lanes:
-                ticks[raw] = lanes[id(model)]
-    app.ticks, app.forks = ticks, forks
-    app.models = {model.tick: model for model in site.models if model.tick is not None}
-
-
-def lane(model: Served, tick: Tick) -> Tick | Lane:
-    """Where its requests go: straight into its Tick, unless answers say their version or are kept."""
-    if not model.shows and model.record is None:
-        return tick
-    start = STATUS_LINE[200] + b"".join(b"%b: %b\r\n" % header for header in model.shows)
-    return Lane(tick, start, label(model.version), model)
-
-
-def bare(way: Tick | Lane) -> Tick:
-    """The Tick that a lane leads to."""
-    return way.tick if isinstance(way, Lane) else way
 
 
 class Head(NamedTuple):

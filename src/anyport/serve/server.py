@@ -21,7 +21,8 @@ import anyport
 from anyport.errors import Mistake
 from anyport.serve import trace, usage
 from anyport.serve.app import App
-from anyport.serve.protocol import HotProtocol, protocol, short_cut
+from anyport.serve.lanes import short_cut
+from anyport.serve.protocol import HotProtocol, protocol
 from anyport.serve.record import Record
 from anyport.serve.site import Site
 
