@@ -21,7 +21,7 @@ from anyport.serve.app import App
 from anyport.serve.choice import HEADER
 from anyport.serve.connection import Guarded
 from anyport.serve.hot import Tick
-from anyport.serve.lanes import Lane, Told
+from anyport.serve.lanes import Lane, Told, bare
 from anyport.serve.note import Note, parent
 from anyport.serve.reply import Problem, fault, plain
 
