@@ -154,7 +154,9 @@ TARGETS = [
 @pytest.mark.parametrize("y", [TWO, TEXT], ids=["two", "three"])
 @pytest.mark.parametrize("model", CLASSIFIERS, ids=lambda m: repr(m).replace("\n", "")[:60])
 def test_a_classifier_answers_as_the_original(model, y) -> None:
-    same(fitted(model, X, y), fresh())
+    # brute force expands the square of a distance; what is left of that between a row and itself is this machine's
+    # BLAS's rounding, and weights are one over it
+    same(fitted(model, X, y), fresh(), tolerance=1e-6 if getattr(model, "algorithm", "") == "brute" else 1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:One or more samples have no neighbors:UserWarning")

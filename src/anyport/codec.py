@@ -283,7 +283,7 @@ def shown(value: Any) -> str:
         return value.text[:SHOWN]
     if isinstance(value, float) and math.isinf(value):
         return '"Infinity"' if value > 0 else '"-Infinity"'
-    text = _encode(_plain(value)).decode()
+    text = _encode(_plain(value if not isinstance(value, str) else value[: SHOWN + 1])).decode()
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

@@ -197,6 +197,7 @@ def _rows(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _shown(column: Column) -> Callable[[int], str]:
     def shown(row: int) -> str:
         value = column.values[row] if column.dictionary is None else column.dictionary[column.values[row]]
-        return repr(value.tolist() if hasattr(value, "tolist") else value)[:80]
+        value = value.tolist() if hasattr(value, "tolist") else value
+        return repr(value[:80] if isinstance(value, str) else value)[:80]  # long texts may come in many rows
 
     return shown

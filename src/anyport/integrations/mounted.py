@@ -143,7 +143,7 @@ class Mounted:
     def answer(self, request: Request, body: bytes | None) -> Reply:
         """The reply to POST /predict, all of it in this thread; None stands for a body of more than `max_body`."""
         try:
-            asked = formats.negotiated(request)
+            asked = formats.negotiated(request, most=self.max_body)
             partial = request.flag("partial")
             coded = coding.coding(request.headers.get(b"content-encoding", b""))
             if body is None:

@@ -144,9 +144,10 @@ class Negotiated:
         return Reply(200, self.writes.write(outcome, self.form, signature, partial=self.partial), self.kind)
 
 
-def negotiated(request: Request, formats: Sequence[Format] = ALL) -> Negotiated:
+def negotiated(request: Request, formats: Sequence[Format] = ALL, *, most: int | None = None) -> Negotiated:
     """The wire that Content-Type and Accept ask for. No content type is JSON; the answer has the format of the body
-    unless Accept prefers another. Problem 415, 406 or 400."""
+    unless Accept prefers another. A table may have `most` bytes once it is inflated; without it, what the site allows a
+    body. Problem 415, 406 or 400."""
     known = {kind: one for one in formats for kind in one.types}
     came = media(request, known)
     offered = [kind for kind, one in known.items() if not one.arrow or kind == came or arrow_here()]
@@ -154,7 +155,9 @@ def negotiated(request: Request, formats: Sequence[Format] = ALL) -> Negotiated:
     kind = accept.chosen(given, offered, came)
     writes = known[kind]
     said = kind + b"; charset=utf-8" if kind.startswith(b"text/") else kind
-    return Negotiated(known[came], writes, said, most=request.site.settings.max_body, partial=request.flag("partial"))
+    if most is None:
+        most = request.site.settings.max_body
+    return Negotiated(known[came], writes, said, most=most, partial=request.flag("partial"))
 
 
 def media(request: Request, known: Mapping[bytes, Format]) -> bytes:

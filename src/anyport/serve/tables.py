@@ -121,6 +121,8 @@ def damage() -> Iterator[None]:
         yield
     except BadData as error:
         raise Mistake(error.what, fix=error.fix) from error
+    except UnicodeDecodeError as error:  # pyarrow checks the text of columns, and not their names
+        raise Mistake(f"the table is damaged: a name or a text in it is not UTF-8: {error.reason}") from error
 
 
 def table(body: bytes, kind: Format, opening: Callable[[Opened], Source], signature: Signature) -> Body:
