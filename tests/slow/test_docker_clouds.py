@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import baseimage
@@ -37,15 +38,26 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
+def left(*filters: str) -> list[str]:
+    """Ids of containers, stopped and leaving ones too."""
+    listed = ["docker", "ps", "--all", "--quiet", *filters]
+    return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+
+
 def asked(mode: str, made: str, folder: Path, body: object) -> object:
+    # Docker's client for Python lists containers and then looks at each: it fails where one goes in between, and those
+    # of the test before may still be leaving
+    until = time.monotonic() + 30
+    while left():
+        assert time.monotonic() < until, f"these do not leave: {left()}"
+        time.sleep(0.2)
     argv = [PYTHON, "-W", "ignore", MODES, mode, made, folder, json.dumps(body)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
     finally:  # they stop their containers, and leave them
-        listed = ["docker", "ps", "--all", "--quiet", "--filter", f"ancestor={made}"]
-        left = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-        if left:
-            subprocess.run(["docker", "rm", "--force", "--volumes", *left], capture_output=True, check=True)
+        mine = left("--filter", f"ancestor={made}")
+        if mine:
+            subprocess.run(["docker", "rm", "--force", "--volumes", *mine], capture_output=True, check=False)
     answers = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     assert answers, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(answers[0].removeprefix("ANSWER "))
