@@ -76,7 +76,7 @@ def test_a_bad_row_behind_a_remembered_head_is_refused(homes: Path, hits: list[b
         assert asked(running.port, request(padded({**ROWS[0], "rooms": "many"})))[0] == 422
         assert asked(running.port, request(padded(ROWS[0])[:-1] + b"}"))[0] == 400
         assert asked(running.port, request(padded(ROWS[0])))[0] == 200
-    assert True in hits
+    assert any(hits)
     assert False in hits
 
 
@@ -85,7 +85,7 @@ def test_a_key_that_is_taken_back_opens_nothing(homes: Path, hits: list[bool]) -
         with_key = request(padded(ROWS[0]), "X-API-Key: first")
         for _ in range(5):
             assert asked(running.port, with_key)[0] == 200
-        assert True in hits
+        assert any(hits)
         running.app.site.keys = keys.Keys(["second"])
         assert asked(running.port, with_key)[0] == 401
 

@@ -17,6 +17,7 @@ class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A server that runs somewhere: `--live url=https://… api_key_file=PATH`."""
 
     url: str
+    """Of what stands before /predict."""
     api_key_file: str = ""
     """A file whose first line is the key, so that it is on no command line."""
 
@@ -32,14 +33,18 @@ class Answering(msgspec.Struct, frozen=True):
 @contextmanager
 def reached(live: Live, bundle: Bundle) -> Iterator[tuple[HttpPredictor, Answering]]:
     """The user's own server, asked for this very model. Mistake where it serves another, or the key is unreadable."""
-    key = None
-    if live.api_key_file:
-        try:
-            key = Path(live.api_key_file).read_text("utf-8").split("\n")[0].strip()
-        except OSError as error:
-            raise Mistake(f"the API key cannot be read: {live.api_key_file}: {error.strerror}") from error
-    with HttpPredictor(live.url, bundle.signature, api_key=key) as predictor:
+    with HttpPredictor(live.url, bundle.signature, api_key=key(live)) as predictor:
         yield predictor, serving(predictor, bundle)
+
+
+def key(live: Live) -> str | None:
+    """The API key that a server wants, or None. Mistake where its file cannot be read."""
+    if not live.api_key_file:
+        return None
+    try:
+        return Path(live.api_key_file).read_text("utf-8").split("\n")[0].strip()
+    except OSError as error:
+        raise Mistake(f"the API key cannot be read: {live.api_key_file}: {error.strerror}") from error
 
 
 def serving(predictor: HttpPredictor, bundle: Bundle) -> Answering:

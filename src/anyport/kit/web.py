@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from anyport.bundle import Bundle, read
 from anyport.client import HttpPredictor
 from anyport.errors import Missing, Mistake, ServerError
+from anyport.kit.endpoint import Live, key
 from anyport.kit.process import Failed, Held, popen
 from anyport.kit.runtime import carry, closure, view
 from anyport.places import cache
@@ -28,15 +27,6 @@ SEALED = {
 }  # fmt: skip
 """Environment of a checked application: it says at once where it listens, and leaves nothing in its folder or in the
 user's home, where gunicorn would put a socket."""
-
-
-class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An application that runs somewhere: `--live url=https://…/prefix api_key_file=PATH`."""
-
-    url: str
-    """Of what stands before /predict."""
-    api_key_file: str = ""
-    """A file whose first line is sent as Authorization: Bearer, so that it is on no command line."""
 
 
 def lay(bundle: Bundle, out: Path, *folders: Path, integration: str, packages: tuple[str, ...]) -> None:
@@ -107,13 +97,7 @@ def bytecode(folder: Path) -> Iterator[dict[str, str]]:
 def reached(artifact: Artifact, live: Live, *, title: str, framework: str) -> Iterator[Running]:
     """The user's own application, asked for this very model. Mistake where it holds another."""
     bundle = read(artifact.path / "bundle")
-    key = None
-    if live.api_key_file:
-        try:
-            key = Path(live.api_key_file).read_text("utf-8").split("\n")[0].strip()
-        except OSError as error:
-            raise Mistake(f"the API key cannot be read: {live.api_key_file}: {error.strerror}") from error
-    with HttpPredictor(live.url, bundle.signature, api_key=key) as predictor:
+    with HttpPredictor(live.url, bundle.signature, api_key=key(live)) as predictor:
         status, said = predictor.get("/readyz")
         if not isinstance(said, dict) or "application" not in said:
             raise Missing(f"{predictor.url} is no application with an anyport bundle: GET /readyz answered {status}")

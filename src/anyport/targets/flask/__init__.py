@@ -11,7 +11,8 @@ import msgspec
 
 from anyport.bundle import Bundle
 from anyport.errors import need
-from anyport.kit.web import Live, lay, reached, started
+from anyport.kit.endpoint import Live
+from anyport.kit.web import lay, reached, started
 from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 
