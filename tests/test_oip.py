@@ -104,6 +104,12 @@ def same(result: Any, start: int = 0, stop: int | None = None) -> None:
     np.testing.assert_allclose(result.as_numpy("probability"), CHANCES[start:stop], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1]", b"nul"])
+def test_an_index_of_no_json_is_the_callers_fault(live: Up, body: bytes) -> None:
+    status, _, said = live.ask(body, "/v2/repository/index")
+    assert (status, list(said)) == (400, ["error"])
+
+
 def test_a_triton_client_sees_the_models_own_columns(live: Up, homes: Path) -> None:
     version = bundle.read(homes).version
     with over_http.InferenceServerClient(f"127.0.0.1:{live.port}") as client:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Container, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from anyport.errors import BadData, Mistake
 from anyport.serve import coding, contracts, cors, logs
 from anyport.serve.choice import HEADER
 from anyport.serve.contracts import admin
@@ -142,7 +143,11 @@ class App:
                 )  # fmt: skip
             request.params = found[1]
             note.route = route.path
-            reply = await route.handler(request)
+            try:
+                reply = await route.handler(request)
+            except Mistake as error:  # of the caller's, in a body that no wire has read
+                name = "BadData" if isinstance(error, BadData) else "BadBody"
+                raise Problem(error.status, name, error.what, error.fix) from error
         except Problem as problem:
             kind = problem.error
             reply = refuse(problem)
