@@ -146,8 +146,9 @@ class App:
             try:
                 reply = await route.handler(request)
             except Mistake as error:  # of the caller's, in a body that no wire has read
-                name = "BadData" if isinstance(error, BadData) else "BadBody"
-                raise Problem(error.status, name, error.what, error.fix) from error
+                if isinstance(error, BadData):
+                    raise Problem(422, "BadData", error.what, error.fix) from error
+                raise Problem(400, "BadBody", error.what, error.fix) from error
         except Problem as problem:
             kind = problem.error
             reply = refuse(problem)
