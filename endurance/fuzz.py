@@ -163,6 +163,9 @@ ROUTES: tuple[tuple[str, str], ...] = (
 
 def contracts() -> Callable[[bytes], None]:
     """Any body to every wire contract."""
+    # what the first CSV or Arrow body imports takes longer, on a cold disk, than any answer may
+    import pyarrow.csv
+    import pyarrow.ipc  # noqa: F401
 
     def one(data: bytes) -> None:
         given = atheris.FuzzedDataProvider(data)

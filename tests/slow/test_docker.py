@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import baseimage
@@ -27,6 +27,7 @@ import pytest
 import served
 import zoo
 from conforming import conforms
+from tampering import TAMPERS, found_out
 
 from anyport import targets
 from anyport.bundle import read
@@ -125,6 +126,18 @@ def test_the_zoo_answers_from_containers(shelf: packed.Shelf, base: str, tmp_pat
     assert "of sha256:" in report.engine["process"]
     container = report.engine["process"].split()[1]
     assert docker("ps", "--all", "--quiet", "--filter", f"name={container}") == "", "it was left behind"
+
+
+@pytest.mark.parametrize("tamper", TAMPERS)
+def test_tampering_is_found_out(
+    shelf: packed.Shelf,
+    base: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tamper: Callable[[Path], None],
+) -> None:
+    made = targets.build(shelf.bundle("penguin_species"), "docker", tmp_path / "artefact", base=base)
+    found_out(made.path, tamper, capsys)
 
 
 def test_it_keeps_its_budgets_and_ends_well(built: str, base: str) -> None:
