@@ -59,6 +59,8 @@ class Worker(Server):
             from anyport.serve import rpc
 
             self.grpc = await rpc.start(self.app.site)
+            if self.grpc.certificate is not None:
+                self.app.reread.append(self.grpc.certificate.again)
         self.loading = asyncio.create_task(self.loaded())
 
     async def loaded(self) -> None:

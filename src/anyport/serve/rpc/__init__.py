@@ -14,7 +14,7 @@ import msgspec
 from anyport.errors import Mistake, need
 from anyport.serve.app import App
 from anyport.serve.reply import Reply
-from anyport.serve.rpc import service
+from anyport.serve.rpc import certificate, service
 from anyport.serve.rpc.messages import messages
 from anyport.serve.settings import Settings
 from anyport.serve.site import Site
@@ -41,6 +41,7 @@ def reserved(settings: Settings) -> Iterator[Settings]:
         return
     need("grpc")
     need("google.protobuf")
+    certificate.check(settings)
     host, port = settings.host, settings.grpc_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as held:
@@ -70,6 +71,7 @@ class Running:
 
     server: Any
     stopping: asyncio.Event
+    certificate: certificate.Certificate | None
 
     async def stop(self, grace: float) -> None:
         """Take no more calls; end open streams after the answer they wait for, and let calls under way out."""
@@ -90,9 +92,13 @@ async def start(site: Site) -> Running:
         ]
     )  # fmt: skip
     made.add_generic_rpc_handlers(handlers(App(site, service.routes()), stopping))
-    made.add_insecure_port(address(settings))
+    shown = None if settings.tls_cert is None else certificate.Certificate(settings)
+    if shown is None:
+        made.add_insecure_port(address(settings))
+    else:
+        made.add_secure_port(address(settings), shown.credentials())
     await made.start()
-    return Running(made, stopping)
+    return Running(made, stopping, shown)
 
 
 def handlers(app: App, stopping: asyncio.Event) -> tuple[Any, ...]:
