@@ -54,6 +54,20 @@ def test_a_row_is_answered_as_the_original_does(live: Up) -> None:
         assert same(got, expected)
 
 
+def test_hundreds_who_come_at_once_are_all_let_in(live: Up) -> None:
+    body = json.dumps(ROWS[0]).encode()
+    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    callers = [socket.create_connection(("127.0.0.1", live.port), timeout=30) for _ in range(300)]
+    try:
+        for caller in callers:
+            caller.sendall(head.encode() + body)
+        for caller in callers:
+            assert caller.recv(4096).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for caller in callers:
+            caller.close()
+
+
 def test_ordinary_rows_take_the_short_cut(live: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(App, "reply", None)  # ASGI would fail
     assert live.ask(ROWS[0])[0] == 200

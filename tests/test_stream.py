@@ -330,6 +330,8 @@ def test_both_csv_readers_split_records_alike(rows: list[list[str]], crlf: bool)
         (b"", "is empty"),
         (b'id,x,n,city,ok,at\n1,2,3,"cut off', "ends inside a quoted cell"),
         (b"id,x,n,city,ok,at\n1,2,3,\xff\xfe,true,\n", "not UTF-8"),
+        (b"id,x,n,city,ok,at\n1,2\n3,\xff\n" * 40, "not UTF-8"),
+        (b"id,x,n,city,ok,at\n1,2,3,\xc5", "not UTF-8"),
         ("id,x,n,city,ok,at\n".encode("utf-16"), "UTF-16"),
         (b"id,x,n,city,ok\n", "missing column 'at'"),
         (b"id,x,n,City,ok,at\n", "did you mean 'City'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -143,16 +144,27 @@ def _ragged(got: int, expected: int) -> tuple[Refusal, ...]:
 
 class _Ended(io.RawIOBase):
     """The input with one last line of one cell too many: the parser drops the rest of a file that ends
-    inside quotes without a word, and this line with it."""
+    inside quotes without a word, and this line with it. BadData where the input is not UTF-8: Arrow would print a
+    traceback for every ragged row that is not."""
 
     def __init__(self, file: IO[bytes], sentinel: bytes) -> None:
         self.file, self.sentinel, self.last = file, sentinel, b"\n"
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.lines = 2  # the header is read
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         block = self.file.read(size)
+        try:
+            self.decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            # `object` is what the decoder kept from the last block, and this one
+            line = self.lines + error.object.count(b"\n", 0, error.start)
+            wrong = error.object[error.start : error.end]
+            raise BadData(f"line {line}: the text is not UTF-8: {error.reason} {wrong!r}", fix=RECODE) from error
+        self.lines += block.count(b"\n")
         if block:
             self.last = block[-1:]
             return block
@@ -201,7 +213,7 @@ def _through_arrow(opened: Opened, columns: tuple[str, ...], mark: str) -> Sourc
                     yield Chunk(part, opened.fraction(), here)
                 done += whole.num_rows
         except pa.ArrowInvalid as error:
-            raise _explained(error, columns, done, block) from error
+            raise _explained(error, done, block) from error
         except (OSError, EOFError) as error:
             raise BadData(f"the input cannot be read after row {done}: {error}") from error
         if not ended:
@@ -240,13 +252,9 @@ def _with_gaps(
     return (batch.take(need("pyarrow").array(index, "int64")), broken) if broken else (batch, broken)
 
 
-def _explained(error: Exception, columns: tuple[str, ...], done: int, block: int) -> BadData:
+def _explained(error: Exception, done: int, block: int) -> BadData:
     """Arrow's own message in the file's terms."""
     said = str(error)
-    if "UTF8" in said:
-        number = re.search(r"column #(\d+)", said)
-        where = f"column {columns[int(number[1])]!r}, " if number and int(number[1]) < len(columns) else ""
-        return BadData(f"{where}after row {done}: the text is not UTF-8", fix=RECODE)
     if "straddl" in said:
         return BadData(f"after row {done}: a record is longer than {block >> 20} MB, or a quote is not closed")
     return BadData(f"after row {done}: {said}")
