@@ -102,12 +102,19 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Sql:
+    """Statements that run in one transaction, in the database that the plan is for."""
+
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """One step of a deployment plan."""
 
     why: str
-    do: Command
-    undo: Command | None = None
+    do: Command | Sql
+    undo: Command | Sql | None = None
 
 
 class Target(Protocol):

@@ -163,8 +163,8 @@ class Worker(Server):
 class Door:
     """Accepts many connections at a time, beside the loop's own accept.
 
-    libuv accepts one a turn of its loop, and answers all who are in before the next: of a thousand busy callers who came
-    at once the last one got in after 1.3 s, and so after 0.1 s.
+    libuv accepts one a turn of its loop, and answers all who are in before the next: of a thousand busy callers who
+    came at once the last one got in after 1.3 s, and so after 0.1 s.
     """
 
     def __init__(self, worker: Worker, listening: socket.socket) -> None:

@@ -1,0 +1,146 @@
+"""What each engine calls things: a dialect is data. Sources beside each; measured where no page says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anyport.errors import Impossible
+from anyport.signature import Field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One engine's SQL."""
+
+    name: str
+    types: Mapping[str, str]
+    """Of columns: dtype → type; "double", "bigint", "text", "boolean" are always there."""
+    quote: str = '"'
+    """What stands around a name; doubled inside it."""
+    name_bytes: int = 63
+    """Longest name."""
+    number: str = "{}e0"
+    """A double written so that the engine takes it for one, from its shortest decimal text without exponent."""
+    typed: str = "{}"
+    """A double that stands alone in a CASE, which would else be of another type."""
+    infinity: str | None = "'Infinity'::double precision"
+    """None: the engine has no infinity, and what would be one is NULL."""
+    missing: str = "nullif({}, 'NaN')"
+    """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    """Operations that it writes in another way; `{0}`, `{1}` are the arguments."""
+    greatest: tuple[str, str] | None = ("least", "greatest")
+    """Two functions that ignore NULL or pass it on; asked only where nothing is NULL."""
+    raises: bool = False
+    """Arithmetic that overflows, or gives nothing from something, raises an error instead of infinity or 0."""
+    single: str | None = "cast({} as real)"
+    """A double rounded to single precision, still in single; None: the engine has none."""
+    escape: Mapping[str, str] = field(default_factory=lambda: {"'": "''"})
+    """In texts between single quotes."""
+    text: str = "'{}'"
+    truths: bool = True
+    """A comparison is a value."""
+    binary: str = "{}"
+    """A text column compared byte by byte."""
+    micros: str = ""
+    """A timestamp column as microseconds since 1970, UTC."""
+    depth: int = 0
+    """Most nested CASE; 0 for no limit that matters."""
+    terms: int = 200
+    """Most terms of a sum in one expression: parsers and planners recurse."""
+    longest: int = 0
+    """Characters of one statement; 0 for no limit."""
+    columns: int = 0
+    """Most columns of a table or select list."""
+
+    def ident(self, name: str) -> str:
+        """A name in quotes. Impossible where the engine would cut it."""
+        if len(name.encode()) > self.name_bytes:
+            raise Impossible(f"the name {name!r} has more than the {self.name_bytes} bytes that {self.name} keeps")
+        if "\x00" in name:
+            raise Impossible(f"the name {name!r} holds a NUL character")
+        close = {"[": "]"}.get(self.quote, self.quote)
+        return f"{self.quote}{name.replace(close, close * 2)}{close}"
+
+    def literal(self, text: str) -> str:
+        """A text between quotes, whatever it holds. Impossible for NUL, which SQL cannot carry."""
+        if "\x00" in text:
+            raise Impossible(f"the model knows a text that holds a NUL character, which SQL cannot carry: {text!r}")
+        return self.text.format("".join(self.escape.get(c, c) for c in text))
+
+    def double(self, value: float) -> str:
+        """A double, exactly."""
+        if value != value:
+            return "null"
+        if value in (float("inf"), float("-inf")):
+            if self.infinity is None:
+                return "null"
+            return self.infinity if value > 0 else f"(-{self.infinity})"
+        text = repr(float(value))
+        if "e" in text:
+            return text if value >= 0 else f"({text})"
+        text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
+        return text if value >= 0 else f"({text})"
+
+    def branch(self, value: float) -> str:
+        """A double as what a CASE gives: the others of its branches take its type."""
+        return self.typed.format(self.double(value)) if value == value else f"cast(null as {self.types['double']})"
+
+    def type_of(self, column: Field) -> str:
+        """The type of an input column."""
+        kind = "text" if column.is_text else "timestamp" if column.dtype == "datetime" else column.dtype
+        if kind in self.types:
+            return self.types[kind]
+        if column.is_int:
+            return self.types["bigint"]
+        return self.types["boolean" if kind == "bool" else "double"]
+
+
+POSTGRES = Dialect(
+    name="PostgreSQL",
+    types={"double": "double precision", "float32": "real", "bigint": "bigint", "int32": "integer", "int16": "smallint",
+           "int8": "smallint", "uint8": "smallint", "uint16": "integer", "uint64": "numeric(20)", "boolean": "boolean",
+           "text": "text", "timestamp": "timestamp with time zone", "index": "integer"},
+    functions={"log": "ln({0})", "pow": "power({0}, {1})"},
+    typed="{}::float8",
+    raises=True,
+    micros="(extract(epoch from {}) * 1000000)::bigint",
+    columns=1600,
+)  # fmt: skip
+"""https://www.postgresql.org/docs/18/functions-math.html, /limits.html"""
+DUCKDB = Dialect(
+    name="DuckDB",
+    types={"double": "DOUBLE", "float32": "FLOAT", "bigint": "BIGINT", "int32": "INTEGER", "int16": "SMALLINT",
+           "int8": "TINYINT", "uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER", "uint64": "UBIGINT",
+           "boolean": "BOOLEAN", "text": "VARCHAR", "timestamp": "TIMESTAMPTZ", "index": "INTEGER"},
+    name_bytes=10_000,
+    infinity="'Infinity'::DOUBLE",
+    missing="case when isnan({0}) then null else {0} end",
+    functions={"log": "ln({0})"},
+    single="cast({} as FLOAT)",
+    micros="epoch_us({})",
+)  # fmt: skip
+SQLITE = Dialect(
+    name="SQLite",
+    types={"double": "REAL", "bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "timestamp": "INTEGER",
+           "index": "INTEGER"},
+    name_bytes=10_000,
+    number="{}",
+    infinity="9e999",
+    missing="{}",
+    functions={"log": "ln({0})"},
+    greatest=("min", "max"),
+    single=None,
+    micros="{}",
+    depth=12,
+    terms=100,
+    columns=2000,
+)  # fmt: skip
+"""NaN becomes NULL when it is stored (https://sqlite.org/floatingpoint.html); expressions are at most 1,000 deep
+(https://sqlite.org/limits.html)."""
+
+
+def kind_of(kind: str, dialect: Dialect) -> str:
+    """The type of a value in between."""
+    return dialect.types[{"f": "double", "i": "bigint", "b": "boolean", "s": "text"}[kind]]

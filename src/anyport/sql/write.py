@@ -1,0 +1,304 @@
+"""Expressions as SQL text, and which of them get a name of their own because others use them more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anyport.errors import Impossible
+from anyport.signature import Field
+from anyport.sql.dialect import Dialect
+from anyport.sql.expr import Node, Pool, order
+from anyport.sql.fold import Folder, Split
+from anyport.sql.tree import LEAF, LINK, Tree
+
+COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
+TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh"}
+"""Operations whose text may hold their arguments more than once."""
+
+
+@dataclass
+class Writer:
+    """Text of expressions in one dialect."""
+
+    dialect: Dialect
+    fields: Mapping[str, Field]
+    folder: Folder
+    column: Callable[[str], str]
+    """How an input column is called where it is compared."""
+    operand: Callable[[str], str]
+    """How it is called where it is calculated with."""
+    named: dict[int, str] = field(default_factory=dict)
+    """Expressions that have a name there."""
+
+    def text(self, node: Node) -> str:
+        """The text of an expression."""
+        if node.id in self.named:
+            return self.named[node.id]
+        return self.bare(node)
+
+    def bare(self, node: Node) -> str:
+        """The text of an expression, its own name aside."""
+        d, op, args = self.dialect, node.op, node.args
+        if op == "const":
+            return self.constant(node)
+        if op == "column":
+            return self.operand(node.data[0])
+        if op == "tree":
+            return self.tree(node, 0)
+        if op == "lookup":
+            return self.lookup(node)
+        if op in ("sum", "sum32"):
+            return self.sum(node)
+        if op in d.functions:
+            return self.guarded(op, d.functions[op].format(*map(self.text, args)), args)
+        if op in ARITHMETIC:
+            return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
+        if op in COMPARE:
+            return f"({self.text(args[0])} {COMPARE[op]} {self.text(args[1])})"
+        if op in ("and", "or"):
+            return f"({self.text(args[0])} {op} {self.text(args[1])})"
+        if op == "not":
+            x = self.text(args[0])
+            return f"(not coalesce({x}, false))" if may_be_gone(args[0]) else f"(not {x})"
+        if op == "missing":
+            return f"({self.text(args[0])} is null)"
+        if op == "where":
+            return f"case when {self.text(args[0])} then {self.branch(args[1])} else {self.text(args[2])} end"
+        if op == "pick":
+            whens = " ".join(f"when {i} then {self.branch(v)}" for i, v in enumerate(args[1:-1]))
+            return f"case {self.text(args[0])} {whens} else {self.text(args[-1])} end"
+        if op in ("min", "max"):
+            return self.extreme(node)
+        if op == "float":
+            return self.floated(args[0])
+        if op == "int":
+            return self.whole(args[0])
+        if op == "neg":
+            return f"(-{self.text(args[0])})"
+        if op == "div":
+            return self.divided(*args)
+        if op == "f32":
+            return self.rounded(args[0])
+        if op == "isinf":
+            x = self.text(args[0])
+            return f"(abs({x}) = {d.infinity})" if d.infinity else f"({x} is null and false)"
+        if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
+            return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
+        raise Impossible(f"no SQL for the operation {op}")
+
+    def constant(self, node: Node) -> str:
+        if node.kind == "f":
+            return self.dialect.double(node.data)
+        if node.kind == "b":
+            return "true" if node.data else "false"
+        return str(node.data) if node.kind == "i" else self.dialect.literal(node.data)
+
+    def branch(self, node: Node) -> str:
+        """The text of what the first branch of a CASE gives: the others take its type."""
+        return self.dialect.branch(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
+
+    def sum(self, node: Node) -> str:
+        if node.op == "sum" or self.dialect.single is None:
+            return "(" + " + ".join(map(self.text, node.args)) + ")"
+        single = self.dialect.single
+        return f"({' + '.join(single.format(self.text(a)) for a in node.args)})"
+
+    def extreme(self, node: Node) -> str:
+        a, b = map(self.text, node.args)
+        if self.dialect.greatest and not any(map(may_be_gone, node.args)):
+            return f"{self.dialect.greatest[node.op == 'max']}({a}, {b})"
+        sign = ">=" if node.op == "max" else "<="
+        # not ELSE: where one is missing both comparisons are unknown, and so is the answer
+        return f"case when {a} {sign} {b} then {a} when {b} {sign} {a} then {b} end"
+
+    def floated(self, node: Node) -> str:
+        x, double = self.text(node), self.dialect.types["double"]
+        if node.kind == "b":
+            return f"case when {x} then {self.dialect.branch(1.0)} else {self.dialect.double(0.0)} end"
+        return f"cast({x} as {double})"
+
+    def whole(self, node: Node) -> str:
+        x = self.text(node)
+        if node.kind == "b":
+            return f"case when {x} then 1 else 0 end"
+        if node.op in ("floor", "tree", "lookup"):
+            return f"cast({x} as {self.dialect.types['bigint']})"
+        raise Impossible("the graph cuts a number to an integer, which engines round instead")
+
+    def divided(self, a: Node, b: Node) -> str:
+        x, y = self.text(a), self.text(b)
+        if (b.op == "const" and b.data != 0) or positive(b):
+            return f"({x} / {y})"
+        d = self.dialect
+        if d.infinity is None:
+            return f"({x} / nullif({y}, 0))"
+        up, down = d.double(float("inf")), d.double(float("-inf"))
+        return f"case when {y} <> 0 then {x} / {y} when {x} > 0 then {up} when {x} < 0 then {down} end"
+
+    def rounded(self, node: Node) -> str:
+        x, single = self.text(node), self.dialect.single
+        if single is not None:
+            return f"cast({single.format(x)} as {self.dialect.types['double']})"
+        # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
+        return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
+
+    def guarded(self, op: str, text: str, args: Sequence[Node]) -> str:
+        """A function asked only where it has an answer."""
+        x, d = self.text(args[0]), self.dialect
+        if op == "exp" and (d.raises or d.infinity is None):
+            # below, PostgreSQL says "value out of range: underflow"; above, overflow
+            up = d.double(float("inf"))
+            return f"case when {x} < -708e0 then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
+        if op == "log":
+            return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
+        if op == "sqrt":
+            return f"case when {x} >= 0 then {text} end"
+        return text
+
+    def lookup(self, node: Node) -> str:
+        table, other, gone = node.data
+        x = self.text(node.args[0])
+        value = self.dialect.branch if node.kind == "f" else str
+        groups: dict[str, list[str]] = {}
+        for key, found in table:
+            groups.setdefault(value(found), []).append(self.dialect.literal(key))
+        compared = self.dialect.binary.format(x)
+        whens = [f"when {x} is null then {value(gone)}"] if value(gone) != value(other) else []
+        for found, keys in groups.items():
+            one = f"= {keys[0]}" if len(keys) == 1 else f"in ({', '.join(keys)})"
+            whens.append(f"when {compared} {one} then {found}")
+        return f"case {' '.join(whens)} else {value(other)} end" if whens else value(other)
+
+    def tree(self, node: Node, at: int) -> str:
+        """A tree as nested CASE."""
+        tree: Tree = node.data
+        if tree.mode[at] == LEAF:
+            return self.dialect.double(tree.values[at])
+        if tree.mode[at] == LINK:
+            return self.text(node.args[tree.feature[at]])
+        split = self.folder.split(node, at)
+        if split.test in ("all", "none"):
+            return self.all_one_way(node, at, split)
+        when, then_left = self.test(split)
+        left, right = self.tree(node, tree.left[at]), self.tree(node, tree.right[at])
+        if left == right:
+            return left
+        first, second = (left, right) if then_left else (right, left)
+        first = self.first(node, first, tree.left[at] if then_left else tree.right[at])
+        return f"case when {when} then {first} else {second} end"
+
+    def first(self, node: Node, text: str, at: int) -> str:
+        """The text of a tree's piece as the first branch of a CASE."""
+        tree: Tree = node.data
+        return self.dialect.branch(tree.values[at]) if tree.mode[at] == LEAF else text
+
+    def all_one_way(self, node: Node, at: int, split: Split) -> str:
+        """Every row whose column is there goes one way."""
+        tree: Tree = node.data
+        here = tree.left[at] if split.test == "all" else tree.right[at]
+        gone = tree.left[at] if split.gone_left else tree.right[at]
+        if here == gone or not may_be_gone(split.of):
+            return self.tree(node, here)
+        lost = self.first(node, self.tree(node, gone), gone)
+        return f"case when {self.text(split.of)} is null then {lost} else {self.tree(node, here)} end"
+
+    def test(self, split: Split) -> tuple[str, bool]:
+        """A condition that is not unknown where it decides, and whether rows that meet it go left."""
+        x = self.column(split.of.data[0]) if split.of.op == "column" else self.text(split.of)
+        if split.test == "is":
+            return x, False
+        if split.test == "in":
+            return self.member(split, x)
+        limit = self.dialect.double(split.limit)
+        if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
+            limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
+        # unknown is ELSE: the condition is turned round where a missing value goes left
+        if split.gone_left:
+            return f"{x} {'>' if split.test == 'le' else '<'} {limit}", False
+        return f"{x} {'<=' if split.test == 'le' else '>='} {limit}", True
+
+    def member(self, split: Split, x: str) -> tuple[str, bool]:
+        literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
+        keys = ", ".join(literal(v) for v in split.levels)
+        compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
+        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
+        if not split.levels:
+            found = f"{x} is null and {x} is not null"
+        if split.gone_left == split.other:
+            return found, not split.other
+        return f"({found} or {x} is null)", not split.other
+
+
+def math_floor(value: float) -> int:
+    """The integer below."""
+    return int(value // 1)
+
+
+def may_be_gone(node: Node) -> bool:
+    """Whether an expression may be missing, as far as its form tells."""
+    gone: dict[int, bool] = {}
+    for n in order([node]):
+        args = [gone[a.id] for a in n.args]
+        if n.op == "column":
+            value = n.data[1]  # a row in which another is missing has no answer
+        elif n.op == "const":
+            value = n.data != n.data
+        elif n.op == "missing":
+            value = False
+        elif n.op == "lookup":
+            value = any(v != v for v in (*(v for _, v in n.data[0]), n.data[1], n.data[2]))
+        elif n.op == "tree":
+            value = any(v != v for v in n.data.values)
+        elif n.op == "where":
+            inner = n.args[0]
+            value = args[1] or (args[2] and not (inner.op == "missing" and inner.args[0] is n.args[2]))
+        elif n.op in ("div", "log", "sqrt", "pow", "mod"):
+            value = any(args) or not (n.op == "div" and (positive(n.args[1]) or n.args[1].op == "const"))
+        else:
+            value = any(args)
+        gone[n.id] = value
+    return gone[node.id]
+
+
+def positive(node: Node) -> bool:
+    """Whether an expression is above zero, as far as its form tells."""
+    if node.op == "const":
+        return bool(node.data > 0)
+    if node.op in ("sum", "add"):
+        return all(map(positive, node.args)) or (
+            any(a.op == "const" and a.data > 0 for a in node.args) and all(map(not_negative, node.args)))  # fmt: skip
+    return False
+
+
+def not_negative(node: Node) -> bool:
+    """Whether an expression is zero or above, as far as its form tells."""
+    return node.op in ("exp", "abs", "sqrt") or positive(node) or (node.op in ("sum", "add", "max") and (
+        all if node.op != "max" else any)(map(not_negative, node.args)))  # fmt: skip
+
+
+def chunked(node: Node, pool: Pool, most: int) -> Node:
+    """A long sum as sums of sums, in the same order."""
+    terms = list(node.args)
+    while len(terms) > most:
+        terms = [pool.node(node.op, terms[:most], None, node.kind), *terms[most:]]
+    return pool.node(node.op, terms, None, node.kind)
+
+
+def lets(roots: Sequence[Node]) -> list[Node]:
+    """The expressions to be named: used more than once and more than a name long; partial sums too."""
+    uses: dict[int, int] = {}
+    nodes = order(roots)
+    for node in nodes:
+        for arg in node.args:
+            uses[arg.id] = uses.get(arg.id, 0) + (2 if node.op in TWICE else 1)
+        if node.op == "tree":
+            for mode, feature in zip(node.data.mode, node.data.feature, strict=True):
+                if mode != LEAF:
+                    of = node.args[feature].id
+                    uses[of] = uses.get(of, 0) + (2 if mode == LINK else 1)
+    for root in roots:
+        uses[root.id] = uses.get(root.id, 0) + 1
+    partial = {a.id for n in nodes if n.op in ("sum", "sum32") for a in n.args if a.op == n.op}
+    return [n for n in nodes if n.op not in ("column", "const") and (uses.get(n.id, 0) > 1 or n.id in partial)]
