@@ -79,7 +79,8 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
-    return Compiled(signature, answers, tuple(lets(roots)), Folder(trees_of(roots)))
+    folder = Folder(trees_of(roots))
+    return Compiled(signature, answers, tuple(lets(roots, folder)), folder)
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:
@@ -176,8 +177,8 @@ def levelled(model: Compiled) -> list[list[Node]]:
     depth: dict[int, int] = {}
     named = {n.id for n in model.lets}
     layers: list[list[Node]] = []
-    for node in order([*model.lets, *(a.node for a in model.answers)]):
-        below = max((depth[a.id] for a in node.args), default=0)
+    for node in order([a.node for a in model.answers], model.folder.reads):
+        below = max((depth[a.id] for a in model.folder.reads(node)), default=0)
         if node.id in named:
             if len(layers) <= below:
                 layers.append([])
@@ -282,6 +283,9 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     copy an expression into every place that uses it).
     """
     made = script(model, d)
+    width = len(keys) + len(made.columns) + 1 + sum(map(len, made.layers))
+    if d.columns and width > d.columns:
+        raise Impossible(f"the model needs {width:,} values in between; {d.name} has room for {d.columns:,} columns")
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
     parts = [f"layer0 as {fence}(\n  select {', '.join([*first, f'{made.why} as why'])}\n  from {source}\n)"]
     for depth, layer in enumerate(made.layers):

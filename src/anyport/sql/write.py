@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from anyport.sql.tree import LEAF, LINK, Tree
 
 COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
+CHEAP = 4
+"""Nodes of an expression that is written anew wherever it is used: naming it would cost a column."""
 TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh"}
 """Operations whose text may hold their arguments more than once."""
 
@@ -175,7 +178,7 @@ class Writer:
         """A tree as nested CASE."""
         tree: Tree = node.data
         if tree.mode[at] == LEAF:
-            return self.dialect.double(tree.values[at])
+            return self.dialect.alone(tree.values[at])
         if tree.mode[at] == LINK:
             return self.text(node.args[tree.feature[at]])
         split = self.folder.split(node, at)
@@ -187,7 +190,7 @@ class Writer:
             return left
         first, second = (left, right) if then_left else (right, left)
         first = self.first(node, first, tree.left[at] if then_left else tree.right[at])
-        return f"case when {when} then {first} else {second} end"
+        return self.dialect.choice.format(when, first, second)
 
     def first(self, node: Node, text: str, at: int) -> str:
         """The text of a tree's piece as the first branch of a CASE."""
@@ -211,19 +214,19 @@ class Writer:
             return x, False
         if split.test == "in":
             return self.member(split, x)
-        limit = self.dialect.double(split.limit)
+        limit = self.dialect.alone(split.limit)
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
         if split.gone_left:
-            return f"{x} {'>' if split.test == 'le' else '<'} {limit}", False
-        return f"{x} {'<=' if split.test == 'le' else '>='} {limit}", True
+            return f"{x}{'>' if split.test == 'le' else '<'}{limit}", False
+        return f"{x}{'<=' if split.test == 'le' else '>='}{limit}", True
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
         literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
         keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
-        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
+        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared}={keys}"
         if not split.levels:
             found = f"{x} is null and {x} is not null"
         if split.gone_left == split.other:
@@ -286,19 +289,18 @@ def chunked(node: Node, pool: Pool, most: int) -> Node:
     return pool.node(node.op, terms, None, node.kind)
 
 
-def lets(roots: Sequence[Node]) -> list[Node]:
-    """The expressions to be named: used more than once and more than a name long; partial sums too."""
-    uses: dict[int, int] = {}
-    nodes = order(roots)
+def lets(roots: Sequence[Node], folder: Folder) -> list[Node]:
+    """The expressions to be named: used more than once and more than a name long; partial sums and pieces of trees."""
+    nodes = order(roots, folder.reads)
+    uses = Counter(root.id for root in roots)
+    weight: dict[int, int] = {}
+    parts: set[int] = set()
     for node in nodes:
-        for arg in node.args:
-            uses[arg.id] = uses.get(arg.id, 0) + (2 if node.op in TWICE else 1)
-        if node.op == "tree":
-            for mode, feature in zip(node.data.mode, node.data.feature, strict=True):
-                if mode != LEAF:
-                    of = node.args[feature].id
-                    uses[of] = uses.get(of, 0) + (2 if mode == LINK else 1)
-    for root in roots:
-        uses[root.id] = uses.get(root.id, 0) + 1
-    partial = {a.id for n in nodes if n.op in ("sum", "sum32") for a in n.args if a.op == n.op}
-    return [n for n in nodes if n.op not in ("column", "const") and (uses.get(n.id, 0) > 1 or n.id in partial)]
+        below = folder.reads(node)
+        for arg in below:
+            uses[arg.id] += 2 if node.op in TWICE else 1
+            if arg.op == node.op and node.op in ("sum", "sum32", "tree"):
+                parts.add(arg.id)
+        heavy = node.op in ("tree", "lookup", "exp", "log", "sqrt", "tanh", "div", "pick")
+        weight[node.id] = CHEAP + 1 if heavy else min(1 + sum(weight[a.id] for a in node.args), CHEAP + 1)
+    return [n for n in nodes if weight[n.id] > CHEAP and (uses[n.id] > 1 or n.id in parts)]
