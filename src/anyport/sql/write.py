@@ -59,16 +59,16 @@ class Writer:
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
         if op in COMPARE:
-            return f"({self.text(args[0])} {COMPARE[op]} {self.text(args[1])})"
+            return f"({self.compared(args[0])} {COMPARE[op]} {self.compared(args[1])})"
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
             x = self.text(args[0])
             return f"(not coalesce({x}, false))" if may_be_gone(args[0]) else f"(not {x})"
         if op == "missing":
-            return f"({self.text(args[0])} is null)"
+            return f"({self.compared(args[0])} is null)"
         if op == "where":
-            return f"case when {self.text(args[0])} then {self.branch(args[1])} else {self.text(args[2])} end"
+            return self.where(node)
         if op == "pick":
             whens = " ".join(f"when {i} then {self.branch(v)}" for i, v in enumerate(args[1:-1]))
             return f"case {self.text(args[0])} {whens} else {self.text(args[-1])} end"
@@ -91,12 +91,24 @@ class Writer:
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
 
+    def compared(self, node: Node) -> str:
+        """The text of what is compared: a column as it came, however small."""
+        return self.column(node.data[0]) if node.op == "column" else self.text(node)
+
     def constant(self, node: Node) -> str:
         if node.kind == "f":
             return self.dialect.double(node.data)
         if node.kind == "b":
             return "true" if node.data else "false"
         return str(node.data) if node.kind == "i" else self.dialect.literal(node.data)
+
+    def where(self, node: Node) -> str:
+        """One CASE of all that follows as ELSE."""
+        whens: list[str] = []
+        while node.op == "where" and (not whens or node.id not in self.named):
+            whens.append(f"when {self.text(node.args[0])} then {self.branch(node.args[1])}")
+            node = node.args[2]
+        return f"case {' '.join(whens)} else {self.text(node)} end"
 
     def branch(self, node: Node) -> str:
         """The text of what the first branch of a CASE gives: the others take its type."""
@@ -109,12 +121,19 @@ class Writer:
         return f"({' + '.join(single.format(self.text(a)) for a in node.args)})"
 
     def extreme(self, node: Node) -> str:
-        a, b = map(self.text, node.args)
         if self.dialect.greatest and not any(map(may_be_gone, node.args)):
-            return f"{self.dialect.greatest[node.op == 'max']}({a}, {b})"
+            return f"{self.dialect.greatest[node.op == 'max']}({', '.join(map(self.text, self.every(node)))})"
+        a, b = map(self.text, node.args)
         sign = ">=" if node.op == "max" else "<="
         # not ELSE: where one is missing both comparisons are unknown, and so is the answer
         return f"case when {a} {sign} {b} then {a} when {b} {sign} {a} then {b} end"
+
+    def every(self, node: Node) -> list[Node]:
+        """All terms of a min or max, those of its own unnamed terms too."""
+        found: list[Node] = []
+        for arg in node.args:
+            found += self.every(arg) if arg.op == node.op and arg.id not in self.named else [arg]
+        return found
 
     def floated(self, node: Node) -> str:
         x, double = self.text(node), self.dialect.types["double"]
@@ -205,11 +224,11 @@ class Writer:
         if here == gone or not may_be_gone(split.of):
             return self.tree(node, here)
         lost = self.first(node, self.tree(node, gone), gone)
-        return f"case when {self.text(split.of)} is null then {lost} else {self.tree(node, here)} end"
+        return f"case when {self.compared(split.of)} is null then {lost} else {self.tree(node, here)} end"
 
     def test(self, split: Split) -> tuple[str, bool]:
         """A condition that is not unknown where it decides, and whether rows that meet it go left."""
-        x = self.column(split.of.data[0]) if split.of.op == "column" else self.text(split.of)
+        x = self.compared(split.of)
         if split.test == "is":
             return x, False
         if split.test == "in":
