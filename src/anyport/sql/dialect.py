@@ -30,6 +30,8 @@ class Dialect:
     """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
     choice: str = "case when {} then {} else {} end"
     """One of two values, as a tree's split writes it."""
+    cut: str = "trunc({})"
+    """A double without its fraction: casts round."""
     functions: Mapping[str, str] = field(default_factory=dict)
     """Operations that it writes in another way; `{0}`, `{1}` are the arguments."""
     greatest: tuple[str, str] | None = ("least", "greatest")
@@ -138,6 +140,7 @@ SQLITE = Dialect(
     infinity="9e999",
     missing="{}",
     choice="iif({},{},{})",
+    cut="{}",
     functions={"log": "ln({0})"},
     greatest=("min", "max"),
     single=None,

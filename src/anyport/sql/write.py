@@ -145,9 +145,7 @@ class Writer:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        if node.op in ("floor", "tree", "lookup"):
-            return f"cast({x} as {self.dialect.types['bigint']})"
-        raise Impossible("the graph cuts a number to an integer, which engines round instead")
+        return f"cast({self.dialect.cut.format(x)} as {self.dialect.types['bigint']})"
 
     def divided(self, a: Node, b: Node) -> str:
         x, y = self.text(a), self.text(b)
