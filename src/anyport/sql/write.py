@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -56,7 +57,7 @@ class Writer:
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
         if op in COMPARE:
-            return f"({self.text(args[0])} {COMPARE[op]} {self.text(args[1])})"
+            return f"({self.compared(args[0])} {COMPARE[op]} {self.compared(args[1])})"
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
@@ -82,18 +83,32 @@ class Writer:
         if op == "f32":
             return self.rounded(args[0])
         if op == "isinf":
-            x = self.text(args[0])
-            return f"(abs({x}) = {d.infinity})" if d.infinity else f"({x} is null and false)"
+            return self.infinite(args[0])
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
+
+    def infinite(self, node: Node) -> str:
+        d = self.dialect
+        if d.infinity:
+            return f"(abs({self.text(node)}) = {d.infinity})"
+        if node.op == "column" and d.most:
+            return f"(abs({self.column(node.data[0])}) = {d.most})"
+        return f"({self.text(node)} is null and {self.constant_truth(False)})"
+
+    def compared(self, node: Node) -> str:
+        return self.dialect.bound(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
 
     def constant(self, node: Node) -> str:
         if node.kind == "f":
             return self.dialect.double(node.data)
         if node.kind == "b":
-            return "true" if node.data else "false"
+            return self.constant_truth(node.data)
         return str(node.data) if node.kind == "i" else self.dialect.literal(node.data)
+
+    def constant_truth(self, value: bool) -> str:
+        """True or false."""
+        return "true" if value else "false"
 
     def branch(self, node: Node) -> str:
         """The text of what the first branch of a CASE gives: the others take its type."""
@@ -114,17 +129,17 @@ class Writer:
         return f"case when {a} {sign} {b} then {a} when {b} {sign} {a} then {b} end"
 
     def floated(self, node: Node) -> str:
-        x, double = self.text(node), self.dialect.types["double"]
+        x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then {self.dialect.branch(1.0)} else {self.dialect.double(0.0)} end"
-        return f"cast({x} as {double})"
+        return self.dialect.cast(x, "double")
 
     def whole(self, node: Node) -> str:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
         if node.op in ("floor", "tree", "lookup"):
-            return f"cast({x} as {self.dialect.types['bigint']})"
+            return self.dialect.cast(x, "bigint")
         raise Impossible("the graph cuts a number to an integer, which engines round instead")
 
     def divided(self, a: Node, b: Node) -> str:
@@ -140,7 +155,7 @@ class Writer:
     def rounded(self, node: Node) -> str:
         x, single = self.text(node), self.dialect.single
         if single is not None:
-            return f"cast({single.format(x)} as {self.dialect.types['double']})"
+            return self.dialect.cast(single.format(x), "double")
         # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
         return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
 
@@ -149,8 +164,9 @@ class Writer:
         x, d = self.text(args[0]), self.dialect
         if op == "exp" and (d.raises or d.infinity is None):
             # below, PostgreSQL says "value out of range: underflow"; above, overflow
-            up = d.double(float("inf"))
-            return f"case when {x} < -708e0 then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
+            most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
+            over = f"when {x} > {d.double(most)} then {d.double(up)}"
+            return f"case when {x} < {d.double(-708.0)} then {d.branch(0.0)} {over} else {text} end"
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":
@@ -211,7 +227,7 @@ class Writer:
             return x, False
         if split.test == "in":
             return self.member(split, x)
-        limit = self.dialect.double(split.limit)
+        limit = self.dialect.bound(split.limit)
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
