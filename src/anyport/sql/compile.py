@@ -13,7 +13,7 @@ from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
 from anyport.sql.fold import Folder, joined, trees_of
 from anyport.sql.read import read
-from anyport.sql.size import TINY, reach
+from anyport.sql.size import TINY, Limits, limits
 from anyport.sql.tree import cut
 from anyport.sql.write import Writer, chunked, lets
 
@@ -125,7 +125,7 @@ def taken(d: Dialect, field: Field, x: str) -> str:
     if field.dtype == "bool" and field.nullable:
         return f"case when {x} then {d.branch(1.0)} when not {x} then {d.double(0.0)} end"
     if field.is_int and field.nullable:
-        return f"cast({x} as {d.types['double']})"
+        return d.cast(x, "double")
     return x
 
 
@@ -138,10 +138,11 @@ def refused(d: Dialect, field: Field, name: str, x: str) -> Iterator[tuple[str, 
     value = d.missing.format(x) if field.is_float else x
     if not field.nullable:
         yield f"{value} is null", words("a missing value")
-    if field.is_float and not field.infinite and d.infinity is not None:
-        yield f"abs({x}) = {d.infinity}", words("an infinity")
+    infinity = d.infinity or d.most
+    if field.is_float and not field.infinite and infinity:
+        yield f"abs({x}) = {infinity}", words("an infinity")
     if field.is_float or field.is_int:
-        finite = f" and abs({x}) < {d.infinity}" if field.is_float and d.infinity and field.infinite else ""
+        finite = f" and abs({x}) < {infinity}" if field.is_float and infinity and field.infinite else ""
         number = d.double if field.is_float else (lambda v: str(int(v)))
         if field.low is not None:
             yield f"{value} < {number(field.low)}{finite}", words("a number below")
@@ -157,7 +158,7 @@ def label(d: Dialect, field: Field, text: str) -> str:
     """The text of an answer as the signature's type: a class's label for its index."""
     if field.levels is None or not field.name.startswith("prediction"):
         if field.is_int:
-            return f"cast({text} as {d.types['bigint']})"
+            return d.cast(text, "bigint")
         return text
     whens = " ".join(f"when {i} then {constant(d, v)}" for i, v in enumerate(field.levels))
     return f"case {text} {whens} end"
@@ -226,11 +227,17 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
         p = inputs[places[name]]
         if not d.raises or not p.field.is_float:
             return column(name)
-        used[f"a{places[name]}"] = within(d, p.value, limit)
-        return f"a{places[name]}"
+        i = places[name]
+        if name in most.alone:
+            own[f"a{i}"] = lonely(d, column(name), most, name)
+        else:
+            used[f"a{i}"] = within(d, p.value, most.joint)
+        return f"a{i}"
 
-    limit = reach([*model.lets, *(a.node for a in model.answers)]) if d.raises else 0.0
-    writer = Writer(d, {f.name: f for f in model.signature.inputs}, model.folder, column, operand)
+    most = bounds(model) if d.raises else Limits(0.0)
+    own: dict[str, str] = {}
+    fields = {f.name: f for f in model.signature.inputs}
+    writer = Writer(d, fields, model.folder, column, operand, lost=most.gone)
     layers, count = [], 0
     for layer in levelled(model):
         made = []
@@ -239,23 +246,49 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
+    if own:
+        large = (f"case when abs({p.value}) > {d.double(most.small)} then 1 else 0 end"
+                 for p in inputs if p.field.is_float)  # fmt: skip
+        used["large"] = f"({' + '.join(large)})"
+        layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
     answers = tuple(
         Value(a.name, type_of(d, a.field), label(d, a.field, writer.text(a.node))) for a in model.answers
     )  # fmt: skip
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}
+    kinds["large"] = d.types["bigint"]
     return Script(
         tuple(Value(name, kinds[name], text) for name, text in sorted(used.items())),
-        f"case {' '.join(refusals)} end" if refusals else f"cast(null as {d.types['text']})",
+        f"case {' '.join(refusals)} end" if refusals else d.cast("null", "text"),
         tuple(layers), answers,
     )  # fmt: skip
 
 
 def within(d: Dialect, x: str, limit: float) -> str:
-    """A column as arithmetic takes it where an overflow is an error: beyond `limit` it is infinite, and near zero 0."""
-    up, down, most = d.double(float("inf")), d.double(float("-inf")), d.double(limit)
+    """A column as arithmetic takes it where an overflow is an error: beyond `limit` it is infinite (or `limit`, where
+    there is no infinity), and near zero 0."""
+    most = d.double(limit)
+    up, down = (d.double(float("inf")), d.double(float("-inf"))) if d.infinity else (most, f"-{most}")
     near = f"abs({x}) < {d.double(TINY)} then {d.double(0.0)}"
     return f"case when {x} > {most} then {up} when {x} < -{most} then {down} when {near} else {x} end"
+
+
+def bounds(model: Compiled) -> Limits:
+    """How large the columns may be where they are calculated with."""
+    highest = {
+        name: max(abs(f.low), abs(f.high))
+        for f in model.signature.inputs if f.is_float and f.low is not None and f.high is not None
+        for name in scalars(f)
+    }  # fmt: skip
+    return limits([*model.lets, *(a.node for a in model.answers)], highest)
+
+
+def lonely(d: Dialect, x: str, most: Limits, name: str) -> str:
+    """A column that may be larger where no other one is large."""
+    joint, own = d.double(most.joint), most.alone[name]
+    lost = f"when large < 2 and abs({x}) > {d.double(own)} then {d.branch(float('nan'))} " if name in most.gone else ""
+    far = f"when large < 2 and abs({x}) > {joint} then {within(d, x, own)}"
+    return f"case {lost}{far} else {within(d, x, most.joint)} end"
 
 
 def operand_type(d: Dialect, field: Field) -> str:

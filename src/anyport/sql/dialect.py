@@ -16,6 +16,8 @@ class Dialect:
     name: str
     types: Mapping[str, str]
     """Of columns: dtype → type; "double", "bigint", "text", "boolean" are always there."""
+    casts: Mapping[str, str] = field(default_factory=dict)
+    """What CAST calls a type where that is not what a column of it is called."""
     quote: str = '"'
     """What stands around a name; doubled inside it."""
     name_bytes: int = 63
@@ -26,6 +28,8 @@ class Dialect:
     """A double that stands alone in a CASE, which would else be of another type."""
     infinity: str | None = "'Infinity'::double precision"
     """None: the engine has no infinity, and what would be one is NULL."""
+    most: str = ""
+    """Of an engine without infinity: the number that stands for one in a column."""
     missing: str = "nullif({}, 'NaN')"
     """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
     choice: str = "case when {} then {} else {} end"
@@ -91,9 +95,19 @@ class Dialect:
             text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
         return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
 
+    def bound(self, value: float) -> str:
+        """A double to compare with: an infinity is the number that stands for one."""
+        if self.most and value in (float("inf"), float("-inf")):
+            return self.most if value > 0 else f"-{self.most}"
+        return self.alone(value)
+
     def branch(self, value: float) -> str:
         """A double as what a CASE gives: the others of its branches take its type."""
-        return self.typed.format(self.alone(value)) if value == value else f"cast(null as {self.types['double']})"
+        return self.typed.format(self.alone(value)) if value == value else self.cast("null", "double")
+
+    def cast(self, text: str, kind: str) -> str:
+        """An expression as "double", "bigint", "text" or "boolean"."""
+        return f"cast({text} as {self.casts.get(kind, self.types[kind])})"
 
     def type_of(self, column: Field) -> str:
         """The type of an input column."""

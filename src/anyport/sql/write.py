@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,12 @@ class Writer:
     """How it is called where it is calculated with."""
     named: dict[int, str] = field(default_factory=dict)
     """Expressions that have a name there."""
+    lost: frozenset[str] = frozenset()
+    """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
+
+    def gone(self, node: Node) -> bool:
+        """Whether an expression may be missing."""
+        return may_be_gone(node, self.lost)
 
     def text(self, node: Node) -> str:
         """The text of an expression."""
@@ -64,7 +71,7 @@ class Writer:
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
             x = self.text(args[0])
-            return f"(not coalesce({x}, false))" if may_be_gone(args[0]) else f"(not {x})"
+            return f"(not coalesce({x}, false))" if self.gone(args[0]) else f"(not {x})"
         if op == "missing":
             return f"({self.compared(args[0])} is null)"
         if op == "where":
@@ -85,22 +92,35 @@ class Writer:
         if op == "f32":
             return self.rounded(args[0])
         if op == "isinf":
-            x = self.text(args[0])
-            return f"(abs({x}) = {d.infinity})" if d.infinity else f"({x} is null and false)"
+            return self.infinite(args[0])
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
 
+    def infinite(self, node: Node) -> str:
+        d = self.dialect
+        if d.infinity:
+            return f"(abs({self.text(node)}) = {d.infinity})"
+        if node.op == "column" and d.most:
+            return f"(abs({self.column(node.data[0])}) = {d.most})"
+        return f"({self.text(node)} is null and {self.constant_truth(False)})"
+
     def compared(self, node: Node) -> str:
-        """The text of what is compared: a column as it came, however small."""
+        """The text of what is compared: a column as it came, however small; an infinity as the engine has it."""
+        if node.op == "const" and node.kind == "f":
+            return self.dialect.bound(node.data)
         return self.column(node.data[0]) if node.op == "column" else self.text(node)
 
     def constant(self, node: Node) -> str:
         if node.kind == "f":
             return self.dialect.double(node.data)
         if node.kind == "b":
-            return "true" if node.data else "false"
+            return self.constant_truth(node.data)
         return str(node.data) if node.kind == "i" else self.dialect.literal(node.data)
+
+    def constant_truth(self, value: bool) -> str:
+        """True or false."""
+        return "true" if value else "false"
 
     def where(self, node: Node) -> str:
         """One CASE of all that follows as ELSE."""
@@ -121,7 +141,7 @@ class Writer:
         return f"({' + '.join(single.format(self.text(a)) for a in node.args)})"
 
     def extreme(self, node: Node) -> str:
-        if self.dialect.greatest and not any(map(may_be_gone, node.args)):
+        if self.dialect.greatest and not any(map(self.gone, node.args)):
             return f"{self.dialect.greatest[node.op == 'max']}({', '.join(map(self.text, self.every(node)))})"
         a, b = map(self.text, node.args)
         sign = ">=" if node.op == "max" else "<="
@@ -136,16 +156,16 @@ class Writer:
         return found
 
     def floated(self, node: Node) -> str:
-        x, double = self.text(node), self.dialect.types["double"]
+        x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then {self.dialect.branch(1.0)} else {self.dialect.double(0.0)} end"
-        return f"cast({x} as {double})"
+        return self.dialect.cast(x, "double")
 
     def whole(self, node: Node) -> str:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        return f"cast({self.dialect.cut.format(x)} as {self.dialect.types['bigint']})"
+        return self.dialect.cast(self.dialect.cut.format(x), "bigint")
 
     def divided(self, a: Node, b: Node) -> str:
         x, y = self.text(a), self.text(b)
@@ -160,7 +180,7 @@ class Writer:
     def rounded(self, node: Node) -> str:
         x, single = self.text(node), self.dialect.single
         if single is not None:
-            return f"cast({single.format(x)} as {self.dialect.types['double']})"
+            return self.dialect.cast(single.format(x), "double")
         # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
         return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
 
@@ -169,8 +189,9 @@ class Writer:
         x, d = self.text(args[0]), self.dialect
         if op == "exp" and (d.raises or d.infinity is None):
             # below, PostgreSQL says "value out of range: underflow"; above, overflow
-            up = d.double(float("inf"))
-            return f"case when {x} < -708e0 then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
+            most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
+            over = f"when {x} > {d.double(most)} then {d.double(up)}"
+            return f"case when {x} < {d.double(-708.0)} then {d.branch(0.0)} {over} else {text} end"
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":
@@ -219,7 +240,7 @@ class Writer:
         tree: Tree = node.data
         here = tree.left[at] if split.test == "all" else tree.right[at]
         gone = tree.left[at] if split.gone_left else tree.right[at]
-        if here == gone or not may_be_gone(split.of):
+        if here == gone or not self.gone(split.of):
             return self.tree(node, here)
         lost = self.first(node, self.tree(node, gone), gone)
         return f"case when {self.compared(split.of)} is null then {lost} else {self.tree(node, here)} end"
@@ -231,7 +252,7 @@ class Writer:
             return x, False
         if split.test == "in":
             return self.member(split, x)
-        limit = self.dialect.alone(split.limit)
+        limit = self.dialect.bound(split.limit)
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
@@ -256,13 +277,14 @@ def math_floor(value: float) -> int:
     return int(value // 1)
 
 
-def may_be_gone(node: Node) -> bool:
-    """Whether an expression may be missing, as far as its form tells."""
+def may_be_gone(node: Node, lost: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression may be missing, as far as its form tells; `lost`: columns that may be, though no row is
+    refused for it."""
     gone: dict[int, bool] = {}
     for n in order([node]):
         args = [gone[a.id] for a in n.args]
         if n.op == "column":
-            value = n.data[1]  # a row in which another is missing has no answer
+            value = n.data[1] or n.data[0] in lost  # a row in which another is missing has no answer
         elif n.op == "const":
             value = n.data != n.data
         elif n.op == "missing":

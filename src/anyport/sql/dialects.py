@@ -1,0 +1,36 @@
+"""The dialects of MariaDB, SQL Server and BigQuery, each as data; sources beside each, measured where none says it."""
+
+from __future__ import annotations
+
+from anyport.sql.dialect import Dialect
+
+LARGEST = "1.7976931348623157e308"
+"""Stands for an infinity where columns cannot hold one."""
+TANH = "case when {0} > 20e0 then 1e0 when {0} < -20e0 then -1e0 else 1e0 - 2e0 / (exp(2e0 * {0}) + 1e0) end"
+"""tanh where there is none; beyond 20 it is 1 in double."""
+
+MARIADB = Dialect(
+    name="MariaDB",
+    types={"double": "double", "bigint": "bigint", "int32": "int", "int16": "smallint", "int8": "tinyint",
+           "uint8": "tinyint unsigned", "uint16": "smallint unsigned", "uint32": "int unsigned",
+           "uint64": "bigint unsigned", "boolean": "boolean", "index": "int",
+           "text": "longtext character set utf8mb4 collate utf8mb4_bin", "timestamp": "datetime(6)"},
+    casts={"bigint": "signed", "text": "char", "boolean": "signed"},
+    quote="`",
+    name_bytes=64,
+    infinity=None,
+    most=LARGEST,
+    missing="{}",
+    functions={"log": "ln({0})", "pow": "power({0}, {1})", "tanh": TANH},
+    raises=True,
+    single=None,
+    escape={"'": "''", "\\": "\\\\"},
+    text="_utf8mb4'{}'",
+    binary="cast(convert({} using utf8mb4) as binary)",
+    micros="timestampdiff(microsecond, timestamp'1970-01-01 00:00:00', {})",
+    columns=4096,
+)  # fmt: skip
+"""Neither infinity nor NaN (https://mariadb.com/kb/en/floating-point-accuracy/); what is out of range is error 1690.
+utf8mb4_bin ignores trailing spaces, so texts are compared as bytes. Names: 64 characters
+(https://mariadb.com/kb/en/identifier-names/); 4,096 columns (https://mariadb.com/kb/en/innodb-limitations/: 1,017 of a
+table, but a view is none)."""
