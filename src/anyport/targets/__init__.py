@@ -23,6 +23,7 @@ TABLE: Mapping[str, str] = {
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
     "rest": "anyport.targets.rest",
+    "sqlite": "anyport.targets.sqlite",
 }
 """Name → module, sorted."""
 
