@@ -43,6 +43,8 @@ class Writer:
         d, op, args = self.dialect, node.op, node.args
         if op == "const":
             return self.constant(node)
+        if op == "text":  # an engine's own words, made after everything else
+            return str(node.data).format(*map(self.text, args))
         if op == "column":
             return self.operand(node.data[0])
         if op == "tree":
@@ -123,7 +125,7 @@ class Writer:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        if node.op in ("floor", "tree", "lookup"):
+        if node.op in ("floor", "tree", "lookup", "text"):
             return f"cast({x} as {self.dialect.types['bigint']})"
         raise Impossible("the graph cuts a number to an integer, which engines round instead")
 

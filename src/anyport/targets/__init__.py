@@ -19,6 +19,7 @@ from anyport.target import Artifact, Reason, Target
 TABLE: Mapping[str, str] = {
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
+    "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
