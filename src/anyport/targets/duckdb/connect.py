@@ -6,6 +6,7 @@ database and prints the answers as CSV.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -46,6 +47,9 @@ def register(connection: Any) -> None:
 
     name = json.loads((HERE / "duckdb.json").read_text(encoding="utf-8"))["name"]
     kinds = [TYPES[f.dtype[0]] if f.dtype != "uint64" else "UBIGINT" for f in inputs for _ in range(f.width)]
+    # DuckDB counts a function's parameters, and takes *columns for one
+    named = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(len(kinds))]
+    answer.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     connection.create_function(
         f"{name}_answer", answer, kinds, struct(connection, answers), type="arrow", null_handling="special"
     )
