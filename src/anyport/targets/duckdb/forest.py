@@ -161,7 +161,7 @@ class Grower:
         else:
             made = self.node(f"[{', '.join(f'{{{i}}}' for i in range(len(listed)))}]", *map(self.value, listed))
         if single:
-            total = self.node("cast(list_reduce(cast({0} as FLOAT[]), lambda a, b: a + b) as DOUBLE)", made, kind="f")
+            total = self.node("cast(list_reduce(try_cast({0} as FLOAT[]), lambda a, b: a + b) as DOUBLE)", made, kind="f")
         else:
             total = self.node("list_sum({0})", made, kind="f")
         if not rest:
