@@ -360,5 +360,7 @@ def test_hostile_names(tmp_path: Path, database: Any) -> None:
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(80, len(names))), columns=names)
     model = LinearRegression().fit(data, data.sum(axis=1))
-    bundle = anyport.pack(model, data, name="o'neil \"x\"", out=tmp_path / "odd.anyport")
+    bundle = anyport.pack(model, data, name="odd-1.x", out=tmp_path / "odd.anyport")
     conforms(bundle, "duckdb", tmp_path / "made")
+    conforms(bundle, "duckdb", tmp_path / "named", name="o'neil \"x\"")
+    conforms(bundle, "duckdb", tmp_path / "function", name="o'neil \"x\"", engine="udf")

@@ -161,7 +161,8 @@ class Grower:
         else:
             made = self.node(f"[{', '.join(f'{{{i}}}' for i in range(len(listed)))}]", *map(self.value, listed))
         if single:
-            total = self.node("cast(list_reduce(try_cast({0} as FLOAT[]), lambda a, b: a + b) as DOUBLE)", made, kind="f")
+            added = "list_reduce(try_cast({0} as FLOAT[]), lambda a, b: a + b)"
+            total = self.node(f"cast({added} as DOUBLE)", made, kind="f")
         else:
             total = self.node("list_sum({0})", made, kind="f")
         if not rest:
