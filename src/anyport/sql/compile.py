@@ -79,8 +79,14 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
+    return whole(signature, answers)
+
+
+def whole(signature: Signature, answers: Sequence[Answer]) -> Compiled:
+    """The model of these answers: thresholds folded, what is used more than once named."""
+    roots = [a.node for a in answers]
     folder = Folder(trees_of(roots))
-    return Compiled(signature, answers, tuple(lets(roots, folder)), folder)
+    return Compiled(signature, tuple(answers), tuple(lets(roots, folder)), folder)
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:

@@ -142,9 +142,10 @@ DUCKDB = Dialect(
     missing="case when isnan({0}) then null else {0} end",
     choice="if({},{},{})",
     functions={"log": "ln({0})"},
-    single="cast({} as FLOAT)",
+    single="try_cast({} as FLOAT)",
     micros="epoch_us({})",
 )  # fmt: skip
+"""CAST to FLOAT raises an error beyond single precision, in rows that are refused too; TRY_CAST gives NULL."""
 SQLITE = Dialect(
     name="SQLite",
     types={"double": "REAL", "bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "timestamp": "INTEGER",

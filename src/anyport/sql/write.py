@@ -53,6 +53,8 @@ class Writer:
         d, op, args = self.dialect, node.op, node.args
         if op == "const":
             return self.constant(node)
+        if op == "text":  # an engine's own words, made after everything else
+            return str(node.data).format(*map(self.text, args))
         if op == "column":
             return self.operand(node.data[0])
         if op == "tree":

@@ -20,10 +20,12 @@ from anyport.target import Artifact, Reason, Target
 TABLE: Mapping[str, str] = {
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
+    "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
     "rest": "anyport.targets.rest",
+    "sqlite": "anyport.targets.sqlite",
 }
 """Name → module, sorted."""
 
