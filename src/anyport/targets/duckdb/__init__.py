@@ -160,14 +160,14 @@ def run(artifact: Artifact) -> Iterator[Running]:
         yield Running(predictor(artifact, settings, opened), engine)
 
 
-def registered(artifact: Artifact, connection: Any) -> None:
+def registered(artifact: Artifact, connection: Any, *, macros: bool = True) -> None:
     """connect.py, as shipped, on a connection."""
     spec = importlib.util.spec_from_file_location("anyport_duckdb_connect", artifact.path / "connect.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.register(connection)
+    module.register(connection, macros=macros)
 
 
 def predictor(
@@ -197,7 +197,7 @@ def connect(artifact: Artifact, live: Live) -> Iterator[Running]:
         ) from error
     with connection:
         if settings.engine == "udf":
-            registered(artifact, connection)
+            registered(artifact, connection, macros=False)
 
         @contextmanager
         def opened() -> Iterator[Connected]:
@@ -216,8 +216,10 @@ def temporary(statement: str) -> str:
 
 
 def plan(artifact: Artifact, options: Options, live: Live) -> Sequence[Step]:
-    """The macros, their table and the view."""
+    """The macros, their table and the view; a function is registered by each program that connects."""
     settings = settings_of(artifact)
+    if settings.engine == "udf":
+        return ()
     names = Names(settings.name)
     found = made(read(artifact.path / "bundle"), settings)
     undo = [

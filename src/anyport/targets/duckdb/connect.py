@@ -22,9 +22,9 @@ TYPES = {"f": "DOUBLE", "i": "BIGINT", "u": "BIGINT", "b": "BOOLEAN", "s": "VARC
 """Of columns, by the first letter of their dtype; times are microseconds."""
 
 
-def register(connection: Any) -> None:
+def register(connection: Any, *, macros: bool = True) -> None:
     """Create the function that answers, and the macros that ask it. Once for each connection that is opened; its
-    cursors share it."""
+    cursors share it. `macros=False`: the function alone."""
     import pyarrow as pa
 
     from anyport.arrow_out import schema, to_arrow
@@ -53,7 +53,8 @@ def register(connection: Any) -> None:
     connection.create_function(
         f"{name}_answer", answer, kinds, struct(connection, answers), type="arrow", null_handling="special"
     )
-    connection.execute((HERE / "model.sql").read_text(encoding="utf-8"))
+    if macros:
+        connection.execute((HERE / "model.sql").read_text(encoding="utf-8"))
 
 
 def widened(fields: Any) -> Any:

@@ -226,6 +226,8 @@ class Grower:
             feature.close()
         bins = [self.bin(f) for f in features]
         way = self.way if self.way in ("bits", "walk") else best(shapes, features)
+        if way == "bits" and max(len(s.leaves) for s in shapes) > LEAVES:
+            raise Impossible(f"a tree has more than {LEAVES} leaves, one for each bit of a number")
         self.ways.append(way)
         exits = (self.bits if way == "bits" else self.walk)(shapes, features, bins)
         made = Forest(shapes, features, exits)

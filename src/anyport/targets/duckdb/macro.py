@@ -164,8 +164,8 @@ def taken(field: Field, x: str) -> str:
         return f"try_cast({x} as DOUBLE)"
     if field.is_int:
         return f"try_cast({x} as {D.types['uint64' if field.dtype == 'uint64' else 'bigint']})"
-    # || '' takes a collation away, by which 'rome' would be 'Rome'
-    return f"(try_cast({x} as VARCHAR) || '')" if field.is_text else f"try_cast({x} as BOOLEAN)"
+    # a column's own collation may take 'rome' for 'Rome'
+    return f"(try_cast({x} as VARCHAR) collate C)" if field.is_text else f"try_cast({x} as BOOLEAN)"
 
 
 def mistyped(columns: Sequence[tuple[str, Field, str]]) -> str:
