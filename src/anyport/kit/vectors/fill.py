@@ -1,4 +1,4 @@
-"""Fill a table of vectors, in batches by key: rows that are new, changed or of another model; goes on where it stopped."""
+"""Fill a table of vectors by batches of rows: new, changed, or of another model; goes on where it stopped."""
 
 from __future__ import annotations
 

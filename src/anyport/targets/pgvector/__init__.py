@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Where the rows are, and how their vectors are searched."""
 
     table: str = ""
-    """Of the rows; the bundle's name where nothing is given."""
+    """Of the rows; the bundle's name, lower case and _, where nothing is given."""
     key: str = "id"
     columns: str = ""
     """INPUT=COLUMN,… or a JSON object; an input that is not named is in the column of its own name."""
@@ -41,7 +42,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     schema: str = "public"
     """Of everything that is made."""
     name: str = ""
-    """What everything that is made begins with; the bundle's name where nothing is given."""
+    """What everything that is made begins with; the bundle's name, lower case and _, where nothing is given."""
     distance: Distance = "cosine"
     m: int = 16
     ef_construction: int = 64
@@ -95,8 +96,9 @@ def filling(bundle: Bundle, options: Options) -> Filling:
         if not low <= value <= high:
             raise Mistake(f"-O {name}={value}: pgvector takes {low} to {high}")
     version = bundle.version
+    called = re.sub(r"\W+", "_", bundle.name.lower())  # so that nobody has to write quotes
     return Filling(
-        name=options.name or bundle.name, table_schema=options.table_schema, table=options.table or bundle.name,
+        name=options.name or called, table_schema=options.table_schema, table=options.table or called,
         # a version that was given may stand for two bundles; what they embed is not the same
         model=version if bundle.digest.startswith(version) else f"{version}+{bundle.digest[:12]}",
         key=options.key, columns=columns, schema=options.schema, width=bundle.signature.outputs[0].shape[0] or 0,

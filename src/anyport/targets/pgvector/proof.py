@@ -223,9 +223,8 @@ def gone(connection: Any, spec: Filling) -> None:
     kept = [name for name in (spec.vectors, spec.index) if connection.execute(
         "select to_regclass(%s)", [name]).fetchone()[0] is not None]  # fmt: skip
     if kept or connection.execute("select to_regclass(%s)", [spec.rows]).fetchone()[0] is None:
-        raise errors.AnyportError(
-            f"down.sql left {', '.join(kept)}" if kept else "down.sql took the table of rows away"
-        )
+        did = f"left {', '.join(kept)}" if kept else "took the table of rows away"
+        raise errors.AnyportError(f"down.sql {did}")
 
 
 def recall(s: Setting) -> Comparison | str | None:
@@ -257,9 +256,8 @@ def neighbours(table: Table, inputs: Batch) -> Comparison | str | None:
             for key in asked:
                 exact = [row[0] for row in connection.execute(question.format("true", key)).fetchall()]
                 got = [row[0] for row in connection.execute(question.format("false", key)).fetchall()]
-                # rows at the same distance are as good as each other
                 wanted += len(exact)
-                hits += sum(d <= exact[-1] + 1e-6 * abs(exact[-1]) + 1e-9 for d in got[: len(exact)])
+                hits += sum(d <= exact[-1] + slack(exact[-1], spec) for d in got[: len(exact)])
             scans = connection.execute("select pg_stat_get_xact_numscans(to_regclass(%s))", [spec.index]).fetchone()[0]
     if scans < len(asked):
         return f"{spec.index} was used in {scans} of {len(asked)} searches"
@@ -267,6 +265,12 @@ def neighbours(table: Table, inputs: Batch) -> Comparison | str | None:
     if share < LEAST:
         return f"recall@{NEAREST} is {share:.3f} over {len(asked)} queries; at least {LEAST} is needed"
     return Comparison(len(asked), (), 0, 0, 1 - share)
+
+
+def slack(distance: float, spec: Filling) -> float:
+    """Rows at the same distance are as good as each other: what single precision cannot tell apart. Of a cosine it is
+    a part of 1, however near the rows are."""
+    return 1e-6 * (1.0 if spec.distance == "cosine" else abs(distance)) + 1e-12
 
 
 def vectors(s: Setting) -> Comparison | str | None:

@@ -68,7 +68,7 @@ def names(spec: Filling) -> dict[str, str]:
         "index": spec.index, "index_text": literal(spec.index),
         "unique": ident(f"{spec.name}_vectors_key"), "create_index": spec.create_index,
         "indexed": "embedding" + half, "as_indexed": half,
-        "search": spec.search, "search_name": literal(f"{spec.name}_search"),
+        "search": spec.search, "self": ident(f"{spec.name}_search"), "search_name": literal(f"{spec.name}_search"),
         "like": spec.own("_like"), "like_name": literal(f"{spec.name}_like"),
         "model": literal(spec.model), "width": str(spec.width), "operator": OPERATORS[spec.distance],
         "iterative": spec.iterative, "ef_search": str(spec.ef_search),

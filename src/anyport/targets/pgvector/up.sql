@@ -126,21 +126,24 @@ set plan_cache_mode = force_custom_plan
 set hnsw.iterative_scan = {{iterative}}
 set hnsw.ef_search = {{ef_search}}
 as $anyport$
-#variable_conflict use_column
 begin
-  if exact then
+  if {{self}}.exact then
     return query
-      select v.key, v.embedding {{operator}} query from {{vectors}} v join {{rows}} t on t.{{key}} = v.key
-      where v.model = {{model}} and v.embedding is not null and (filter is null or to_jsonb(t) @> filter)
-      order by (v.embedding {{operator}} query) + 0.0 limit k;
+      select v.key, v.embedding {{operator}} {{self}}.query from {{vectors}} v join {{rows}} t on t.{{key}} = v.key
+      where v.model = {{model}} and v.embedding is not null
+        and ({{self}}.filter is null or to_jsonb(t) @> {{self}}.filter)
+      order by (v.embedding {{operator}} {{self}}.query) + 0.0 limit {{self}}.k;
     return;
   end if;
-  perform set_config('hnsw.ef_search', greatest(1, least(1000, greatest(coalesce(ef_search, {{ef_search}}), k)))::text, true);
+  perform set_config('hnsw.ef_search', greatest(1, least(1000,
+    greatest(coalesce({{self}}.ef_search, {{ef_search}}), {{self}}.k)))::text, true);
   return query
     with near as materialized (
-      select v.key, v.embedding {{operator}} query as distance from {{vectors}} v join {{rows}} t on t.{{key}} = v.key
-      where v.model = {{model}} and v.embedding is not null and (filter is null or to_jsonb(t) @> filter)
-      order by v.{{indexed}} {{operator}} query{{as_indexed}} limit k)
+      select v.key, v.embedding {{operator}} {{self}}.query as distance
+      from {{vectors}} v join {{rows}} t on t.{{key}} = v.key
+      where v.model = {{model}} and v.embedding is not null
+        and ({{self}}.filter is null or to_jsonb(t) @> {{self}}.filter)
+      order by v.{{indexed}} {{operator}} {{self}}.query{{as_indexed}} limit {{self}}.k)
     select near.key, near.distance from near order by near.distance;
 end $anyport$;
 
@@ -148,7 +151,7 @@ comment on function {{search}}(vector, integer, jsonb, integer, boolean) is {{no
 
 create or replace function {{like}}(
   key {{rows}}.{{key}}%type, k integer default 10, filter jsonb default null, ef_search integer default null)
-returns table (key_found {{rows}}.{{key}}%type, distance double precision)
+returns table (near {{rows}}.{{key}}%type, distance double precision)
 language sql stable
 as $anyport$
   select s.key, s.distance from {{vectors}} v, {{search}}(v.embedding, $2 + 1, $3, $4) s
