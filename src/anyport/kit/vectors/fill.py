@@ -127,7 +127,8 @@ def once(connection: Any, work: Work) -> Summary:
     waiting, total = connection.execute(
         f"select count(*) filter (where {spec.waiting}), count(*) {spec.joined}"
     ).fetchone()
-    goal = waiting + work.embedded if work.limit is None else min(waiting + work.embedded, work.limit)
+    every = waiting + work.embedded
+    goal = every if work.limit is None else min(every, work.limit)
     if work.limit is None and waiting * 2 > total and ready.owner:
         connection.execute(f"drop index if exists {spec.index}")
     while work.embedded < goal:
@@ -146,7 +147,7 @@ def once(connection: Any, work: Work) -> Summary:
             f"delete from {spec.vectors} v where not exists "
             f"(select from {spec.rows} t where t.{quoted_key(spec)} = v.key)"
         ).rowcount
-    left = 0 if work.limit is None else max(0, waiting + work.embedded - goal)
+    left = max(0, every - work.embedded)
     return Summary(
         embedded=work.embedded, refused=work.refused, unsearchable=work.unsearchable, removed=removed, left=left,
         reconnected=work.lost, index=indexed(connection, work, ready),

@@ -64,11 +64,13 @@ def ready(connection: Any, spec: Filling, signature: Signature) -> Opened:
         name = spec.columns[field.name]
         if name not in columns:
             near = next((c for c in columns if c.lower() == name.lower()), None)
-            wrong.append(f"there is no column {name!r}" + (f" (there is {near!r})" if near else ""))
+            whose = f" for input {field.name!r}" if name != field.name else ""
+            wrong.append(f"there is no column {name!r}{whose}" + (f" (there is {near!r})" if near else ""))
             continue
         kind, category, element = columns[name]
         if (element or "") not in takes(field) if field.shape else category not in takes(field):
-            wrong.append(f"column {name!r} is {kind}; the model takes {field.says()}")
+            whose = f" for input {field.name!r}" if name != field.name else ""
+            wrong.append(f"column {name!r} is {kind}; the model takes {field.says()}{whose}")
         cells[field.name] = cell(field, f"t.{POSTGRES.ident(name)}")
     if spec.key not in columns:
         wrong.append(f"there is no column {spec.key!r}, which is to be the key")
