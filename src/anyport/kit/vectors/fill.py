@@ -196,6 +196,7 @@ def indexed(connection: Any, work: Work, ready: Opened) -> str:
         while True:
             try:
                 building.result(EVERY)
+                connection.execute(f"analyze {spec.vectors}")  # the planner thinks that it is empty
                 return "rebuilt"
             except TimeoutError:
                 if not building.done():
@@ -210,7 +211,7 @@ def building_says(dsn: str, pid: int) -> str:
         ).fetchone()
     if found is None:
         return "building the index"
-    return f"building the index: {found[0]}" + (f", {found[1]:,} of {found[2]:,} rows" if found[2] else "")
+    return str(found[0]) + (f", {found[1]:,} of {found[2]:,} rows" if found[2] else "")
 
 
 def status(dsn: str, spec: Filling, signature: Signature) -> dict[str, int]:
