@@ -28,9 +28,7 @@ def test_the_page_works(tmp_path: Path) -> None:
         path = os.pathsep.join([str(Path(sys.executable).parent), str(psql), os.environ["PATH"]])
         env = {**os.environ, "PATH": path, "DATABASE_URL": server.dsn}
         for kind, text in FENCE.findall(PAGE.read_text(encoding="utf-8")):
-            argv = (
-                ["python", "-W", "error", "-c", text] if kind == "python" else ["bash", "-euo", "pipefail", "-c", text]
-            )
+            run = ["python", "-W", "error", "-c"] if kind == "python" else ["bash", "-euo", "pipefail", "-c"]
             done = subprocess.run(
                 [*run, text], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=600
             )  # fmt: skip
