@@ -24,6 +24,7 @@ TABLE: Mapping[str, str] = {
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
+    "pgvector": "anyport.targets.pgvector",
     "rest": "anyport.targets.rest",
     "sqlite": "anyport.targets.sqlite",
 }
