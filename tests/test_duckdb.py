@@ -367,5 +367,5 @@ def test_hostile_names(tmp_path: Path, database: Any) -> None:
     model = LinearRegression().fit(data, data.sum(axis=1))
     bundle = anyport.pack(model, data, name="odd-1.x", out=tmp_path / "odd.anyport")
     conforms(bundle, "duckdb", tmp_path / "made")
-    conforms(bundle, "duckdb", tmp_path / "named", name="o'neil \"x\"")
-    conforms(bundle, "duckdb", tmp_path / "function", name="o'neil \"x\"", engine="udf")
+    conforms(bundle, "duckdb", tmp_path / "named", name='o\'neil "x"')
+    conforms(bundle, "duckdb", tmp_path / "function", name='o\'neil "x"', engine="udf")

@@ -205,7 +205,7 @@ def test_hostile_names(tmp_path: Path) -> None:
     model = LinearRegression().fit(data, data.sum(axis=1))
     bundle = anyport.pack(model, data, name="odd-1.x", out=tmp_path / "odd.anyport")
     conforms(bundle, "sqlite", tmp_path / "made")
-    conforms(bundle, "sqlite", tmp_path / "keyed", key="my id,x0", table='from "a"', view="o'neil \"x\"")
+    conforms(bundle, "sqlite", tmp_path / "keyed", key="my id,x0", table='from "a"', view='o\'neil "x"')
 
 
 # -- a database of the user's

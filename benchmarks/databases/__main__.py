@@ -1,4 +1,4 @@
-"""Gradient boosting of 100 trees of depth 6 inside PostgreSQL, DuckDB and SQLite, beside orbital's SQL of the same model.
+"""Gradient boosting of 100 trees of depth 6 in PostgreSQL, DuckDB and SQLite, beside orbital's SQL of the same model.
 
     python -m benchmarks.databases [--quick]
 
@@ -86,7 +86,8 @@ def peer(model: Path, folder: Path) -> dict[str, Any]:
     """orbital's texts, in its own environment; {} with the reason where that is not there."""
     if not PEER.exists():
         return {"missing": "its environment is not there: make bench-envs"}
-    argv = [str(PEER), str(Path(__file__).with_name("peer.py")), str(model), str(folder), "duckdb", "postgres", "sqlite"]
+    script = Path(__file__).with_name("peer.py")
+    argv = [*map(str, (PEER, script, model, folder)), "duckdb", "postgres", "sqlite"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"missing": done.stderr.strip().splitlines()[-1]}

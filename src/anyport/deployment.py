@@ -47,17 +47,18 @@ def done(found: Planned, *, say: Callable[[str], None], check: bool = True) -> R
         raise Mistake(f"deploying to {found.target.SPEC.title} needs a place", fix="add --live KEY=VALUE")
     with transactions(found) as transaction:
         plan.run(found.steps, transaction, say=say)
-        if not (check and found.steps):
-            return None
-        say("replaying the golden rows there")
-        report = check_artifact(found.artifact.path, live=found.given)
-        if not report.ok:
+    if not (check and found.steps):
+        return None
+    say("replaying the golden rows there")
+    report = check_artifact(found.artifact.path, live=found.given)
+    if not report.ok:
+        with transactions(found) as transaction:
             left = plan.undo(found.steps, transaction, say=say)
-            failed = next(c for c in report.cases if c.verdict == "failed")
-            raise ParityFailed(
-                f"{failed.name}: {failed.says}; everything was undone" + (f" but {'; '.join(left)}" if left else ""),
-                fix=f"see {found.artifact.path / 'report.json'}",
-            )
+        failed = next(c for c in report.cases if c.verdict == "failed")
+        raise ParityFailed(
+            f"{failed.name}: {failed.says}; everything was undone" + (f" but {'; '.join(left)}" if left else ""),
+            fix=f"see {found.artifact.path / 'report.json'}",
+        )
     return report
 
 

@@ -24,14 +24,14 @@ def run(args: Namespace) -> int:
     from anyport.cli.show import emit_json, next_line, progress
 
     found = deployment.planned(args.artifact, live=pairs(args.live, "--live"))
+    again = f"anyport deploy {args.artifact}" + "".join(f" --live {pair}" for pair in args.live)
     if not args.yes:
         if args.json:
             emit_json({"target": found.artifact.target, "steps": plan.as_data(found.steps)})
             return 0
         print(plan.shown(found.steps) if found.steps else "nothing to do: the folder is the deployment")
         if found.steps:
-            flags = "".join(f" --live {pair}" for pair in args.live) + (" --undo" if args.undo else "")
-            print(next_line(f"anyport deploy {args.artifact}{flags} --yes"))
+            print(next_line(f"{again}{' --undo' if args.undo else ''} --yes"))
         return 0
     say = progress(quiet=args.json)
     if args.undo:
@@ -50,4 +50,4 @@ def run(args: Namespace) -> int:
         else:
             print(f"{args.artifact}: deployed, {len(found.steps)} steps; not checked")
         return 0
-    return finish([report], as_json=args.json, then=f"anyport deploy {args.artifact} --undo")
+    return finish([report], as_json=args.json, then=f"{again} --undo --yes")

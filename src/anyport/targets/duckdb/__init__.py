@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.errors import Impossible, Mistake, need
-from anyport.kit.database import KEY, TablePredictor, answers
+from anyport.kit.database import KEY, TablePredictor, answers, transaction
 from anyport.kit.runtime import carry as carry_runtime
 from anyport.kit.runtime import closure
 from anyport.sql.compile import compiled
@@ -228,3 +228,11 @@ def plan(artifact: Artifact, options: Options, live: Live) -> Sequence[Step]:
         *([f"drop table if exists {names.model}"] if found[0].startswith("create or replace table") else []),
     ]  # fmt: skip
     return (Step(f"create the macros {names.predict} and {names.row}", Sql(found), Sql(tuple(undo))),)
+
+
+@contextmanager
+def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
+    """What runs a plan's SQL in the user's database, which is made where it is not there."""
+    duckdb = need("duckdb")
+    with duckdb.connect(live.path) as connection:
+        yield partial(transaction, connection.execute, (duckdb.Error,))

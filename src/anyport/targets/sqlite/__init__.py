@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,7 +14,7 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.errors import Impossible, Missing, Mistake
-from anyport.kit.database import KEY, TablePredictor, answers
+from anyport.kit.database import KEY, TablePredictor, answers, transaction
 from anyport.sql.compile import Compiled, compiled, scalars
 from anyport.sql.dialect import SQLITE as D
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
@@ -237,3 +237,10 @@ def plan(artifact: Artifact, options: Options, live: Live) -> Sequence[Step]:
     made = statements(read(artifact.path / "bundle"), names)
     undo = Sql((f"drop view if exists {D.ident(names.view)}",))
     return (Step(f"create the view {names.view!r} over the table {names.table!r}", Sql(made), undo),)
+
+
+@contextmanager
+def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
+    """What runs a plan's SQL in the user's database."""
+    with closing(sqlite3.connect(live.path, isolation_level=None)) as connection:
+        yield partial(transaction, connection.execute, (sqlite3.Error,))
