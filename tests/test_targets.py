@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,13 +28,21 @@ def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: 
             targets.build(bundle, target, tmp_path / "artefact")
         assert not (tmp_path / "artefact").exists()
         return
+    module = targets.get(target)
+    reason = targets.fits(module, bundle, targets.options(module, {}))
+    if reason is not None:
+        with pytest.raises(Impossible, match=re.escape(reason.why)):
+            targets.build(bundle, target, tmp_path / "artefact")
+        assert not (tmp_path / "artefact").exists()
+        return
     conforms(bundle, target, tmp_path / "artefact")
 
 
 @pytest.mark.parametrize(("target", "name"), pairs(["penguin_species", "fixed_batch", "notebook_class"]))
 def test_the_same_bundle_gives_the_same_bytes(shelf: packed.Shelf, tmp_path: Path, target: str, name: str) -> None:
     bundle = read(shelf.bundle(name))
-    if bundle.form not in targets.get(target).SPEC.takes:
+    module = targets.get(target)
+    if targets.fits(module, bundle, targets.options(module, {})) is not None:
         with pytest.raises(Impossible):
             targets.build(bundle, target, tmp_path / "first")
         return
