@@ -315,10 +315,15 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     """
     made = script(model, d)
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
-    parts = [f"layer0 as {fence}(\n  select {', '.join([*first, f'{made.why} as why'])}\n  from {source}\n)"]
+    width = len(first) + 1
+    shown = ", ".join([*first, f"{made.why} as why"])
+    parts = [f"layer0 as {fence}(\n  select {shown}\n  from {source}{end(d, width)})"]
     for depth, layer in enumerate(made.layers):
         shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
-        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}\n)")
+        width += len(layer)
+        if d.columns and width > d.columns:
+            raise Impossible(f"{d.name} takes {d.columns:,} columns, and this model has more than {width:,} values")
+        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),
         *(f"case when why is null then {v.text} end as {d.ident(v.name)}" for v in made.answers),
@@ -326,6 +331,11 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     ]
     chain = ",\n".join(parts)
     return f"with {chain}\nselect\n  " + ",\n  ".join(last) + f"\nfrom layer{len(parts) - 1}"
+
+
+def end(d: Dialect, width: int) -> str:
+    """The end of a layer of so many columns."""
+    return f"\n  {d.fenced.format(', '.join(['null'] * width))}\n" if d.fenced else "\n"
 
 
 def values_of(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:

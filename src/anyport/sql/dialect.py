@@ -57,6 +57,8 @@ class Dialect:
     """Characters of one statement; 0 for no limit."""
     columns: int = 0
     """Most columns of a table or select list."""
+    fenced: str = ""
+    """What ends a layer of values so that it is not merged into the next; `{}` is a NULL for each column."""
 
     def ident(self, name: str) -> str:
         """A name in quotes. Impossible where the engine would cut it."""

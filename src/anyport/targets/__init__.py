@@ -22,6 +22,7 @@ TABLE: Mapping[str, str] = {
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
+    "mariadb": "anyport.targets.mariadb",
     "rest": "anyport.targets.rest",
 }
 """Name → module, sorted."""
