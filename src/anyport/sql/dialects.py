@@ -39,3 +39,20 @@ table, but a view is none). A statement is at most max_allowed_packet, 16 MB by 
 (https://mariadb.com/kb/en/server-system-variables/#max_allowed_packet). A layer that is a UNION is not merged into the
 next, which would copy its expressions into every place that uses them; conditions on keys are still pushed into it:
 one row of 128,000 takes 0.02 s (behind a LIMIT 20 s, merged 0.06 s, but then 20,000 rows take 159 s instead of 2.6)."""
+
+BIGQUERY = Dialect(
+    name="BigQuery",
+    types={"double": "FLOAT64", "bigint": "INT64", "uint64": "BIGNUMERIC", "boolean": "BOOL", "text": "STRING",
+           "timestamp": "TIMESTAMP", "index": "INT64"},
+    quote="`",
+    name_bytes=300,
+    infinity="cast('inf' as FLOAT64)",
+    missing="if(is_nan({0}), null, {0})",
+    functions={"log": "ln({0})"},
+    raises=True,
+    single=None,
+    escape={"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r"},
+    micros="unix_micros({})",
+    columns=10_000,
+    longest=1_024_000,
+)  # fmt: skip

@@ -17,6 +17,7 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "bigquery": "anyport.targets.bigquery",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
     "fastapi": "anyport.targets.fastapi",
