@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from anyport.errors import Impossible, need
@@ -12,9 +14,9 @@ from anyport.signature import Signature
 from anyport.sql.dialect import DUCKDB, Dialect
 
 
-def transpiled(text: str, dialect: str) -> list[str]:
+def transpiled(text: str, dialect: str, change: Callable[[Any], Any] | None = None) -> list[str]:
     """Statements of a dialect (sqlglot's name) as DuckDB's. Impossible where sqlglot cannot read one, knows no such
-    function, or has no words for it in DuckDB."""
+    function, or has no words for it in DuckDB. `change` says of a node of sqlglot's tree what it is in DuckDB."""
     sqlglot = need("sqlglot")
     strict = sqlglot.ErrorLevel.RAISE
     found = []
@@ -24,19 +26,25 @@ def transpiled(text: str, dialect: str) -> list[str]:
                 continue
             for unknown in tree.find_all(sqlglot.exp.Command, sqlglot.exp.Anonymous):
                 raise Impossible(f"sqlglot does not know {str(unknown)[:80]!r} of {dialect}")
+            tree = tree.transform(change) if change is not None else tree
             found.append(tree.sql(dialect="duckdb", unsupported_level=strict))
     except sqlglot.errors.SqlglotError as error:
         raise Impossible(f"sqlglot cannot carry this {dialect} text to DuckDB: {str(error)[:400]}") from error
     return found
 
 
+FINITE = replace(DUCKDB, types={**DUCKDB.types, "float32": DUCKDB.types["double"]})
+"""Single precision cannot hold the number that stands for an infinity."""
+
+
 class StandIn:
     """DuckDB as a database.Session. A table that is made again as it was is emptied instead, so that the view over it
     and the plan of a query stay."""
 
-    dialect: Dialect = DUCKDB
-
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, *, largest: float = math.inf) -> None:
+        """`largest`: what stands for an infinity, in an engine that has none."""
+        self.largest = largest
+        self.dialect: Dialect = DUCKDB if largest == math.inf else FINITE
         duckdb = need("duckdb")
         self.errors: tuple[type[Exception], ...] = (duckdb.Error,)
         self.raw = duckdb.connect(config={"threads": 1})
@@ -67,7 +75,8 @@ class StandIn:
 
     def fill(self, table: str, columns: Sequence[str], values: Iterable[tuple[Any, ...]]) -> None:
         arrow = need("pyarrow")
-        rows = list(values)
+        infinite = {math.inf: self.largest, -math.inf: -self.largest}
+        rows = [[infinite.get(v, v) if isinstance(v, float) else v for v in row] for row in values]
         if rows:
             every = {f"c{i}": arrow.array(list(column)) for i, column in enumerate(zip(*rows, strict=True))}
             self.raw.register("given", arrow.table(every))
@@ -80,7 +89,7 @@ class StandIn:
 
 @contextmanager
 def standing_in(
-    signature: Signature, view: View, schema: str, up: Sequence[str]
+    signature: Signature, view: View, schema: str, up: Sequence[str], *, largest: float = math.inf
 ) -> Iterator[tuple[ViewPredictor, str]]:
     """A predictor that runs `up`, statements for DuckDB, in databases of its own; and DuckDB's version."""
     free: list[StandIn] = []
@@ -91,7 +100,7 @@ def standing_in(
         try:
             session = free.pop()
         except IndexError:
-            session = StandIn(schema)
+            session = StandIn(schema, largest=largest)
             every.append(session)
         yield session
         free.append(session)  # after an error it is left alone

@@ -79,7 +79,7 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
-    return Compiled(signature, answers, tuple(lets(roots)), Folder(trees_of(roots)))
+    return Compiled(signature, answers, tuple(lets(roots, d.cases)), Folder(trees_of(roots)))
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:
@@ -122,7 +122,7 @@ def taken(d: Dialect, field: Field, x: str) -> str:
     if field.dtype == "datetime":
         return d.micros.format(x)
     if field.dtype == "bool" and field.nullable:
-        return f"case when {x} then {d.branch(1.0)} when not {x} then {d.double(0.0)} end"
+        return f"case when {d.holds(x)} then {d.branch(1.0)} when not {d.holds(x)} then {d.double(0.0)} end"
     if field.is_int and field.nullable:
         return d.cast(x, "double")
     return x
@@ -148,7 +148,7 @@ def refused(d: Dialect, field: Field, name: str, x: str) -> Iterator[tuple[str, 
         if field.high is not None:
             yield f"{value} > {number(field.high)}{finite}", words("a number above")
     if field.closed:
-        levels = ", ".join(d.literal(str(v)) if field.is_text else str(v) for v in field.levels or ())
+        levels = ", ".join(d.level(str(v)) if field.is_text else constant(d, v) for v in field.levels or ())
         compared = d.binary.format(x) if field.is_text else x
         yield f"{compared} not in ({levels})", words("another value")
 
@@ -240,7 +240,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
     for layer in levelled(model):
         made = []
         for node in layer:
-            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.bare(node))))
+            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.valued(node))))
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
@@ -250,7 +250,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
         used["large"] = f"({' + '.join(large)})"
         layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
     answers = tuple(
-        Value(a.name, type_of(d, a.field), label(d, a.field, writer.text(a.node))) for a in model.answers
+        Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers
     )  # fmt: skip
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}

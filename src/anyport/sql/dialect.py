@@ -47,10 +47,14 @@ class Dialect:
     """A comparison is a value."""
     binary: str = "{}"
     """A text column compared byte by byte."""
+    mark: str = ""
+    """What `binary` puts behind a text, where trailing spaces would not count."""
     micros: str = ""
     """A timestamp column as microseconds since 1970, UTC."""
     depth: int = 0
-    """Most nested CASE; 0 for no limit that matters."""
+    """Most nested CASE of a tree; 0 for no limit that matters."""
+    cases: int = 0
+    """Most nested CASE of any kind."""
     terms: int = 200
     """Most terms of a sum in one expression: parsers and planners recurse."""
     longest: int = 0
@@ -88,6 +92,14 @@ class Dialect:
             return text if value >= 0 else f"({text})"
         text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
         return text if value >= 0 else f"({text})"
+
+    def level(self, text: str) -> str:
+        """A text to compare a `binary` column with."""
+        return self.literal(text + self.mark)
+
+    def holds(self, text: str) -> str:
+        """A column of truths as a condition."""
+        return text if self.truths else f"({text} = 1)"
 
     def bound(self, value: float) -> str:
         """A double to compare with: an infinity is the number that stands for one."""

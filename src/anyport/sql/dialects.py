@@ -56,3 +56,39 @@ BIGQUERY = Dialect(
     columns=10_000,
     longest=1_024_000,
 )  # fmt: skip
+"""What is out of range is an error: "All operators will throw an error if the computation result overflows"
+(https://cloud.google.com/bigquery/docs/reference/standard-sql/operators, .../mathematical_functions). Escapes:
+.../lexical#string_and_bytes_literals. Limits: https://cloud.google.com/bigquery/quotas."""
+TSQL = Dialect(
+    name="SQL Server",
+    types={"double": "double precision", "bigint": "bigint", "int32": "int", "int16": "smallint",
+           "int8": "smallint", "uint8": "tinyint", "uint16": "int", "uint64": "decimal(20)", "boolean": "bit",
+           "text": "nvarchar(max)", "timestamp": "datetimeoffset(6)", "index": "int"},
+    casts={"text": "nvarchar(4000)"},
+    quote="[",
+    name_bytes=256,
+    infinity=None,
+    most=LARGEST,
+    missing="{}",
+    functions={"log": "log({0})", "pow": "power({0}, {1})", "tanh": TANH},
+    greatest=None,
+    raises=True,
+    single=None,
+    escape={"'": "''", "\n": "' + char(10) + N'"},
+    text="N'{}'",
+    truths=False,
+    binary="({} + N'|') collate Latin1_General_100_BIN2",
+    mark="|",
+    micros="datediff_big(microsecond, '1970-01-01', {})",
+    depth=6,
+    cases=10,
+    columns=4096,
+    longest=65_536 * 4096,
+)  # fmt: skip
+"""CASE: "SQL Server allows for only 10 levels of nesting in CASE expressions"
+(https://learn.microsoft.com/sql/t-sql/language-elements/case-transact-sql). Neither infinity nor NaN, and an overflow
+is an error (https://learn.microsoft.com/sql/t-sql/data-types/float-and-real-transact-sql). `=` ignores trailing spaces
+under every collation, so a mark stands behind both sides. A backslash before a line feed joins two lines of a literal
+(https://learn.microsoft.com/sql/t-sql/language-elements/sql-server-utilities-statements-backslash), so line feeds are
+not in literals. Names: 128 characters; 4,096 columns of a SELECT; a batch has 65,536 packets of 4,096 bytes
+(https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server)."""

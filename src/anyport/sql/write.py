@@ -34,10 +34,21 @@ class Writer:
     """Expressions that have a name there."""
 
     def text(self, node: Node) -> str:
-        """The text of an expression."""
+        """The text of an expression; of a truth, as a condition."""
         if node.id in self.named:
-            return self.named[node.id]
+            name = self.named[node.id]
+            return self.dialect.holds(name) if node.kind == "b" else name
         return self.bare(node)
+
+    def value(self, node: Node) -> str:
+        """The text of an expression as a value, its name where it has one."""
+        return self.named.get(node.id) or self.valued(node)
+
+    def valued(self, node: Node) -> str:
+        """The text of an expression as a value, its own name aside."""
+        if node.kind != "b" or self.dialect.truths:
+            return self.bare(node)
+        return self.operand(node.data[0]) if node.op == "column" else f"case when {self.bare(node)} then 1 else 0 end"
 
     def bare(self, node: Node) -> str:
         """The text of an expression, its own name aside."""
@@ -45,7 +56,8 @@ class Writer:
         if op == "const":
             return self.constant(node)
         if op == "column":
-            return self.operand(node.data[0])
+            x = self.operand(node.data[0])
+            return d.holds(x) if node.kind == "b" else x
         if op == "tree":
             return self.tree(node, 0)
         if op == "lookup":
@@ -61,11 +73,13 @@ class Writer:
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
-            x = self.text(args[0])
-            return f"(not coalesce({x}, false))" if may_be_gone(args[0]) else f"(not {x})"
+            return self.negated(args[0])
         if op == "missing":
-            return f"({self.text(args[0])} is null)"
+            return f"({self.value(args[0])} is null)"
         if op == "where":
+            if node.kind == "b" and not d.truths:
+                values = f"{self.value(args[1])} else {self.value(args[2])}"
+                return f"(case when {self.text(args[0])} then {values} end = 1)"
             return f"case when {self.text(args[0])} then {self.branch(args[1])} else {self.text(args[2])} end"
         if op == "pick":
             whens = " ".join(f"when {i} then {self.branch(v)}" for i, v in enumerate(args[1:-1]))
@@ -88,6 +102,12 @@ class Writer:
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
 
+    def negated(self, node: Node) -> str:
+        x = self.text(node)
+        if not may_be_gone(node):
+            return f"(not {x})"
+        return f"(not coalesce({x}, false))" if self.dialect.truths else f"(case when {x} then 0 else 1 end = 1)"
+
     def infinite(self, node: Node) -> str:
         d = self.dialect
         if d.infinity:
@@ -97,7 +117,9 @@ class Writer:
         return f"({self.text(node)} is null and {self.constant_truth(False)})"
 
     def compared(self, node: Node) -> str:
-        return self.dialect.bound(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
+        if node.kind == "f" and node.op == "const":
+            return self.dialect.bound(node.data)
+        return self.value(node) if node.kind == "b" else self.text(node)
 
     def constant(self, node: Node) -> str:
         if node.kind == "f":
@@ -108,7 +130,9 @@ class Writer:
 
     def constant_truth(self, value: bool) -> str:
         """True or false."""
-        return "true" if value else "false"
+        if self.dialect.truths:
+            return "true" if value else "false"
+        return "(1 = 1)" if value else "(1 = 0)"
 
     def branch(self, node: Node) -> str:
         """The text of what the first branch of a CASE gives: the others take its type."""
@@ -179,7 +203,7 @@ class Writer:
         value = self.dialect.branch if node.kind == "f" else str
         groups: dict[str, list[str]] = {}
         for key, found in table:
-            groups.setdefault(value(found), []).append(self.dialect.literal(key))
+            groups.setdefault(value(found), []).append(self.dialect.level(key))
         compared = self.dialect.binary.format(x)
         whens = [f"when {x} is null then {value(gone)}"] if value(gone) != value(other) else []
         for found, keys in groups.items():
@@ -224,7 +248,7 @@ class Writer:
         """A condition that is not unknown where it decides, and whether rows that meet it go left."""
         x = self.column(split.of.data[0]) if split.of.op == "column" else self.text(split.of)
         if split.test == "is":
-            return x, False
+            return self.dialect.holds(x) if split.of.op == "column" else x, False
         if split.test == "in":
             return self.member(split, x)
         limit = self.dialect.bound(split.limit)
@@ -236,7 +260,7 @@ class Writer:
         return f"{x} {'<=' if split.test == 'le' else '>='} {limit}", True
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
-        literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
+        literal = self.dialect.level if split.of.kind == "s" else self.dialect.double
         keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
         found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
@@ -302,8 +326,9 @@ def chunked(node: Node, pool: Pool, most: int) -> Node:
     return pool.node(node.op, terms, None, node.kind)
 
 
-def lets(roots: Sequence[Node]) -> list[Node]:
-    """The expressions to be named: used more than once and more than a name long; partial sums too."""
+def lets(roots: Sequence[Node], cases: int = 0) -> list[Node]:
+    """The expressions to be named: used more than once and more than a name long; partial sums too; and those that
+    would nest more than so many CASE."""
     uses: dict[int, int] = {}
     nodes = order(roots)
     for node in nodes:
@@ -317,4 +342,26 @@ def lets(roots: Sequence[Node]) -> list[Node]:
     for root in roots:
         uses[root.id] = uses.get(root.id, 0) + 1
     partial = {a.id for n in nodes if n.op in ("sum", "sum32") for a in n.args if a.op == n.op}
-    return [n for n in nodes if n.op not in ("column", "const") and (uses.get(n.id, 0) > 1 or n.id in partial)]
+    named = {n.id for n in nodes if n.op not in NAMES and (uses.get(n.id, 0) > 1 or n.id in partial)}
+    if cases:
+        deep(nodes, named, cases - AROUND)
+    return [n for n in nodes if n.id in named]
+
+
+NAMES = ("column", "const")
+AROUND = 3
+"""CASE that the whole puts around an answer: of its truth, its label, and of rows that are refused."""
+FLAT = {"add", "sub", "mul", "sum", "sum32", "and", "or", "neg", "abs", "missing", "column", "const", "isinf"}
+"""Operations that are no CASE."""
+
+
+def deep(nodes: Sequence[Node], named: set[int], most: int) -> None:
+    """Name what would nest more than so many CASE."""
+    depth: dict[int, int] = {}
+    for node in nodes:
+        own = node.data.depth() if node.op == "tree" else 0 if node.op in FLAT else 2
+        inner = [(depth[a.id], a.id) for a in node.args if a.id not in named]
+        if own + max(inner, default=(0, 0))[0] > most:
+            named |= {a for d, a in inner if d}
+            inner = []
+        depth[node.id] = own + max(inner, default=(0, 0))[0]

@@ -25,6 +25,7 @@ TABLE: Mapping[str, str] = {
     "local": "anyport.targets.local",
     "mariadb": "anyport.targets.mariadb",
     "rest": "anyport.targets.rest",
+    "sqlserver": "anyport.targets.sqlserver",
 }
 """Name → module, sorted."""
 
