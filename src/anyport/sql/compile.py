@@ -79,7 +79,14 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
-    return Compiled(signature, answers, tuple(lets(roots, d.cases)), Folder(trees_of(roots)))
+    return whole(signature, answers, d.cases)
+
+
+def whole(signature: Signature, answers: Sequence[Answer], cases: int = 0) -> Compiled:
+    """The model of these answers: thresholds folded, what is used more than once, or nests too deep, named."""
+    roots = [a.node for a in answers]
+    folder = Folder(trees_of(roots))
+    return Compiled(signature, tuple(answers), tuple(lets(roots, folder, cases)), folder)
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:
@@ -177,8 +184,8 @@ def levelled(model: Compiled) -> list[list[Node]]:
     depth: dict[int, int] = {}
     named = {n.id for n in model.lets}
     layers: list[list[Node]] = []
-    for node in order([*model.lets, *(a.node for a in model.answers)]):
-        below = max((depth[a.id] for a in node.args), default=0)
+    for node in order([a.node for a in model.answers], model.folder.reads):
+        below = max((depth[a.id] for a in model.folder.reads(node)), default=0)
         if node.id in named:
             if len(layers) <= below:
                 layers.append([])
@@ -235,7 +242,8 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
 
     most = bounds(model) if d.raises else Limits(0.0)
     own: dict[str, str] = {}
-    writer = Writer(d, {f.name: f for f in model.signature.inputs}, model.folder, column, operand)
+    fields = {f.name: f for f in model.signature.inputs}
+    writer = Writer(d, fields, model.folder, column, operand, lost=most.gone)
     layers, count = [], 0
     for layer in levelled(model):
         made = []
@@ -314,6 +322,9 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     copy an expression into every place that uses it).
     """
     made = script(model, d)
+    width = len(keys) + len(made.columns) + 1 + sum(map(len, made.layers))
+    if d.columns and width > d.columns:
+        raise Impossible(f"the model needs {width:,} values in between; {d.name} has room for {d.columns:,} columns")
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
     width = len(first) + 1
     shown = ", ".join([*first, f"{made.why} as why"])
@@ -321,8 +332,6 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     for depth, layer in enumerate(made.layers):
         shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
         width += len(layer)
-        if d.columns and width > d.columns:
-            raise Impossible(f"{d.name} takes {d.columns:,} columns, and this model has more than {width:,} values")
         parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),

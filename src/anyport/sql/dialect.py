@@ -32,6 +32,10 @@ class Dialect:
     """Of an engine without infinity: the number that stands for one in a column."""
     missing: str = "nullif({}, 'NaN')"
     """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
+    choice: str = "case when {} then {} else {} end"
+    """One of two values, as a tree's split writes it."""
+    cut: str = "trunc({})"
+    """A double without its fraction: casts round."""
     functions: Mapping[str, str] = field(default_factory=dict)
     """Operations that it writes in another way; `{0}`, `{1}` are the arguments."""
     greatest: tuple[str, str] | None = ("least", "greatest")
@@ -80,18 +84,22 @@ class Dialect:
         return self.text.format("".join(self.escape.get(c, c) for c in text))
 
     def double(self, value: float) -> str:
-        """A double, exactly."""
+        """A double, exactly, where anything may stand beside it."""
+        text = self.alone(value)
+        return f"({text})" if text.startswith("-") else text
+
+    def alone(self, value: float) -> str:
+        """A double, exactly, between words, commas or comparisons; a sign may come first."""
         if value != value:
             return "null"
         if value in (float("inf"), float("-inf")):
             if self.infinity is None:
                 return "null"
-            return self.infinity if value > 0 else f"(-{self.infinity})"
+            return self.infinity if value > 0 else f"-{self.infinity}"
         text = repr(float(value))
-        if "e" in text:
-            return text if value >= 0 else f"({text})"
-        text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
-        return text if value >= 0 else f"({text})"
+        if "e" not in text:
+            text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
+        return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
 
     def level(self, text: str) -> str:
         """A text to compare a `binary` column with."""
@@ -104,12 +112,12 @@ class Dialect:
     def bound(self, value: float) -> str:
         """A double to compare with: an infinity is the number that stands for one."""
         if self.most and value in (float("inf"), float("-inf")):
-            return self.most if value > 0 else f"(-{self.most})"
-        return self.double(value)
+            return self.most if value > 0 else f"-{self.most}"
+        return self.alone(value)
 
     def branch(self, value: float) -> str:
         """A double as what a CASE gives: the others of its branches take its type."""
-        return self.typed.format(self.double(value)) if value == value else self.cast("null", "double")
+        return self.typed.format(self.alone(value)) if value == value else self.cast("null", "double")
 
     def cast(self, text: str, kind: str) -> str:
         """An expression as "double", "bigint", "text" or "boolean"."""
@@ -131,6 +139,7 @@ POSTGRES = Dialect(
            "int8": "smallint", "uint8": "smallint", "uint16": "integer", "uint64": "numeric(20)", "boolean": "boolean",
            "text": "text", "timestamp": "timestamp with time zone", "index": "integer"},
     functions={"log": "ln({0})", "pow": "power({0}, {1})"},
+    number="{}",
     typed="{}::float8",
     raises=True,
     micros="(extract(epoch from {}) * 1000000)::bigint",
@@ -145,10 +154,12 @@ DUCKDB = Dialect(
     name_bytes=10_000,
     infinity="'Infinity'::DOUBLE",
     missing="case when isnan({0}) then null else {0} end",
+    choice="if({},{},{})",
     functions={"log": "ln({0})"},
-    single="cast({} as FLOAT)",
+    single="try_cast({} as FLOAT)",
     micros="epoch_us({})",
 )  # fmt: skip
+"""CAST to FLOAT raises an error beyond single precision, in rows that are refused too; TRY_CAST gives NULL."""
 SQLITE = Dialect(
     name="SQLite",
     types={"double": "REAL", "bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "timestamp": "INTEGER",
@@ -157,6 +168,8 @@ SQLITE = Dialect(
     number="{}",
     infinity="9e999",
     missing="{}",
+    choice="iif({},{},{})",
+    cut="{}",
     functions={"log": "ln({0})"},
     greatest=("min", "max"),
     single=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,17 @@ def reach(roots: Sequence[Node]) -> float:
     """The largest number, to two digits, that columns may hold, either side of zero, so that nothing overflows; 0 where
     none is known."""
     nodes = order(roots)
-    for power in range(308, 0, -1):
-        if fits(nodes, 10.0**power):
-            return max(m / 10 * 10.0**power for m in range(10, 100) if fits(nodes, m / 10 * 10.0**power))
-    return 0.0
+    power = bisect(lambda p: fits(nodes, 10.0**p), 0, 309)
+    digits = bisect(lambda m: fits(nodes, m / 10 * 10.0**power), 9, 100)
+    return max(digits, 10) / 10 * 10.0**power if power else 0.0
+
+
+def bisect(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest number from `low` (for which it is taken to hold) to below `high` for which it holds."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)

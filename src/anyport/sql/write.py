@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from anyport.sql.tree import LEAF, LINK, Tree
 
 COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
+CHEAP = 4
+"""Nodes of an expression that is written anew wherever it is used: naming it would cost a column."""
 TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh"}
 """Operations whose text may hold their arguments more than once."""
 
@@ -32,6 +35,12 @@ class Writer:
     """How it is called where it is calculated with."""
     named: dict[int, str] = field(default_factory=dict)
     """Expressions that have a name there."""
+    lost: frozenset[str] = frozenset()
+    """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
+
+    def gone(self, node: Node) -> bool:
+        """Whether an expression may be missing."""
+        return may_be_gone(node, self.lost)
 
     def text(self, node: Node) -> str:
         """The text of an expression; of a truth, as a condition."""
@@ -55,6 +64,8 @@ class Writer:
         d, op, args = self.dialect, node.op, node.args
         if op == "const":
             return self.constant(node)
+        if op == "text":  # an engine's own words, made after everything else
+            return str(node.data).format(*map(self.text, args))
         if op == "column":
             x = self.operand(node.data[0])
             return d.holds(x) if node.kind == "b" else x
@@ -75,12 +86,9 @@ class Writer:
         if op == "not":
             return self.negated(args[0])
         if op == "missing":
-            return f"({self.value(args[0])} is null)"
+            return f"({self.compared(args[0])} is null)"
         if op == "where":
-            if node.kind == "b" and not d.truths:
-                values = f"{self.value(args[1])} else {self.value(args[2])}"
-                return f"(case when {self.text(args[0])} then {values} end = 1)"
-            return f"case when {self.text(args[0])} then {self.branch(args[1])} else {self.text(args[2])} end"
+            return self.where(node)
         if op == "pick":
             whens = " ".join(f"when {i} then {self.branch(v)}" for i, v in enumerate(args[1:-1]))
             return f"case {self.text(args[0])} {whens} else {self.text(args[-1])} end"
@@ -104,7 +112,7 @@ class Writer:
 
     def negated(self, node: Node) -> str:
         x = self.text(node)
-        if not may_be_gone(node):
+        if not self.gone(node):
             return f"(not {x})"
         return f"(not coalesce({x}, false))" if self.dialect.truths else f"(case when {x} then 0 else 1 end = 1)"
 
@@ -117,8 +125,12 @@ class Writer:
         return f"({self.text(node)} is null and {self.constant_truth(False)})"
 
     def compared(self, node: Node) -> str:
-        if node.kind == "f" and node.op == "const":
+        """The text of what is compared: a column as it came, however small; an infinity as the engine has it; a truth
+        as a value."""
+        if node.op == "const" and node.kind == "f":
             return self.dialect.bound(node.data)
+        if node.op == "column":
+            return self.column(node.data[0])
         return self.value(node) if node.kind == "b" else self.text(node)
 
     def constant(self, node: Node) -> str:
@@ -134,6 +146,17 @@ class Writer:
             return "true" if value else "false"
         return "(1 = 1)" if value else "(1 = 0)"
 
+    def where(self, node: Node) -> str:
+        """One CASE of all that follows as ELSE."""
+        if node.kind == "b" and not self.dialect.truths:
+            condition, first, second = node.args
+            return f"(case when {self.text(condition)} then {self.value(first)} else {self.value(second)} end = 1)"
+        whens: list[str] = []
+        while node.op == "where" and (not whens or node.id not in self.named):
+            whens.append(f"when {self.text(node.args[0])} then {self.branch(node.args[1])}")
+            node = node.args[2]
+        return f"case {' '.join(whens)} else {self.text(node)} end"
+
     def branch(self, node: Node) -> str:
         """The text of what the first branch of a CASE gives: the others take its type."""
         return self.dialect.branch(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
@@ -145,12 +168,19 @@ class Writer:
         return f"({' + '.join(single.format(self.text(a)) for a in node.args)})"
 
     def extreme(self, node: Node) -> str:
+        if self.dialect.greatest and not any(map(self.gone, node.args)):
+            return f"{self.dialect.greatest[node.op == 'max']}({', '.join(map(self.text, self.every(node)))})"
         a, b = map(self.text, node.args)
-        if self.dialect.greatest and not any(map(may_be_gone, node.args)):
-            return f"{self.dialect.greatest[node.op == 'max']}({a}, {b})"
         sign = ">=" if node.op == "max" else "<="
         # not ELSE: where one is missing both comparisons are unknown, and so is the answer
         return f"case when {a} {sign} {b} then {a} when {b} {sign} {a} then {b} end"
+
+    def every(self, node: Node) -> list[Node]:
+        """All terms of a min or max, those of its own unnamed terms too."""
+        found: list[Node] = []
+        for arg in node.args:
+            found += self.every(arg) if arg.op == node.op and arg.id not in self.named else [arg]
+        return found
 
     def floated(self, node: Node) -> str:
         x = self.text(node)
@@ -162,9 +192,7 @@ class Writer:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        if node.op in ("floor", "tree", "lookup"):
-            return self.dialect.cast(x, "bigint")
-        raise Impossible("the graph cuts a number to an integer, which engines round instead")
+        return self.dialect.cast(self.dialect.cut.format(x), "bigint")
 
     def divided(self, a: Node, b: Node) -> str:
         x, y = self.text(a), self.text(b)
@@ -215,7 +243,7 @@ class Writer:
         """A tree as nested CASE."""
         tree: Tree = node.data
         if tree.mode[at] == LEAF:
-            return self.dialect.double(tree.values[at])
+            return self.dialect.alone(tree.values[at])
         if tree.mode[at] == LINK:
             return self.text(node.args[tree.feature[at]])
         split = self.folder.split(node, at)
@@ -227,7 +255,7 @@ class Writer:
             return left
         first, second = (left, right) if then_left else (right, left)
         first = self.first(node, first, tree.left[at] if then_left else tree.right[at])
-        return f"case when {when} then {first} else {second} end"
+        return self.dialect.choice.format(when, first, second)
 
     def first(self, node: Node, text: str, at: int) -> str:
         """The text of a tree's piece as the first branch of a CASE."""
@@ -239,16 +267,16 @@ class Writer:
         tree: Tree = node.data
         here = tree.left[at] if split.test == "all" else tree.right[at]
         gone = tree.left[at] if split.gone_left else tree.right[at]
-        if here == gone or not may_be_gone(split.of):
+        if here == gone or not self.gone(split.of):
             return self.tree(node, here)
         lost = self.first(node, self.tree(node, gone), gone)
-        return f"case when {self.text(split.of)} is null then {lost} else {self.tree(node, here)} end"
+        return f"case when {self.compared(split.of)} is null then {lost} else {self.tree(node, here)} end"
 
     def test(self, split: Split) -> tuple[str, bool]:
         """A condition that is not unknown where it decides, and whether rows that meet it go left."""
-        x = self.column(split.of.data[0]) if split.of.op == "column" else self.text(split.of)
+        x = self.compared(split.of)
         if split.test == "is":
-            return self.dialect.holds(x) if split.of.op == "column" else x, False
+            return self.dialect.holds(x), False
         if split.test == "in":
             return self.member(split, x)
         limit = self.dialect.bound(split.limit)
@@ -256,14 +284,14 @@ class Writer:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
         if split.gone_left:
-            return f"{x} {'>' if split.test == 'le' else '<'} {limit}", False
-        return f"{x} {'<=' if split.test == 'le' else '>='} {limit}", True
+            return f"{x}{'>' if split.test == 'le' else '<'}{limit}", False
+        return f"{x}{'<=' if split.test == 'le' else '>='}{limit}", True
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
         literal = self.dialect.level if split.of.kind == "s" else self.dialect.double
         keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
-        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
+        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared}={keys}"
         if not split.levels:
             found = f"{x} is null and {x} is not null"
         if split.gone_left == split.other:
@@ -276,13 +304,14 @@ def math_floor(value: float) -> int:
     return int(value // 1)
 
 
-def may_be_gone(node: Node) -> bool:
-    """Whether an expression may be missing, as far as its form tells."""
+def may_be_gone(node: Node, lost: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression may be missing, as far as its form tells; `lost`: columns that may be, though no row is
+    refused for it."""
     gone: dict[int, bool] = {}
     for n in order([node]):
         args = [gone[a.id] for a in n.args]
         if n.op == "column":
-            value = n.data[1]  # a row in which another is missing has no answer
+            value = n.data[1] or n.data[0] in lost  # a row in which another is missing has no answer
         elif n.op == "const":
             value = n.data != n.data
         elif n.op == "missing":
@@ -326,42 +355,40 @@ def chunked(node: Node, pool: Pool, most: int) -> Node:
     return pool.node(node.op, terms, None, node.kind)
 
 
-def lets(roots: Sequence[Node], cases: int = 0) -> list[Node]:
-    """The expressions to be named: used more than once and more than a name long; partial sums too; and those that
-    would nest more than so many CASE."""
-    uses: dict[int, int] = {}
-    nodes = order(roots)
+def lets(roots: Sequence[Node], folder: Folder, cases: int = 0) -> list[Node]:
+    """The expressions to be named: used more than once and more than a name long; partial sums and pieces of trees;
+    and those that would nest more than so many CASE."""
+    nodes = order(roots, folder.reads)
+    uses = Counter(root.id for root in roots)
+    weight: dict[int, int] = {}
+    parts: set[int] = set()
     for node in nodes:
-        for arg in node.args:
-            uses[arg.id] = uses.get(arg.id, 0) + (2 if node.op in TWICE else 1)
-        if node.op == "tree":
-            for mode, feature in zip(node.data.mode, node.data.feature, strict=True):
-                if mode != LEAF:
-                    of = node.args[feature].id
-                    uses[of] = uses.get(of, 0) + (2 if mode == LINK else 1)
-    for root in roots:
-        uses[root.id] = uses.get(root.id, 0) + 1
-    partial = {a.id for n in nodes if n.op in ("sum", "sum32") for a in n.args if a.op == n.op}
-    named = {n.id for n in nodes if n.op not in NAMES and (uses.get(n.id, 0) > 1 or n.id in partial)}
+        below = folder.reads(node)
+        for arg in below:
+            uses[arg.id] += 2 if node.op in TWICE else 1
+            if arg.op == node.op and node.op in ("sum", "sum32", "tree"):
+                parts.add(arg.id)
+        heavy = node.op in ("tree", "lookup", "exp", "log", "sqrt", "tanh", "div", "pick")
+        weight[node.id] = CHEAP + 1 if heavy else min(1 + sum(weight[a.id] for a in node.args), CHEAP + 1)
+    named = {n.id for n in nodes if weight[n.id] > CHEAP and (uses[n.id] > 1 or n.id in parts)}
     if cases:
-        deep(nodes, named, cases - AROUND)
+        deep(nodes, folder, named, cases - AROUND)
     return [n for n in nodes if n.id in named]
 
 
-NAMES = ("column", "const")
 AROUND = 3
 """CASE that the whole puts around an answer: of its truth, its label, and of rows that are refused."""
 FLAT = {"add", "sub", "mul", "sum", "sum32", "and", "or", "neg", "abs", "missing", "column", "const", "isinf"}
 """Operations that are no CASE."""
 
 
-def deep(nodes: Sequence[Node], named: set[int], most: int) -> None:
+def deep(nodes: Sequence[Node], folder: Folder, named: set[int], most: int) -> None:
     """Name what would nest more than so many CASE."""
     depth: dict[int, int] = {}
     for node in nodes:
         own = node.data.depth() if node.op == "tree" else 0 if node.op in FLAT else 2
-        inner = [(depth[a.id], a.id) for a in node.args if a.id not in named]
-        if own + max(inner, default=(0, 0))[0] > most:
-            named |= {a for d, a in inner if d}
-            inner = []
-        depth[node.id] = own + max(inner, default=(0, 0))[0]
+        inner = {a.id: depth[a.id] for a in folder.reads(node) if a.id not in named}
+        if own + max(inner.values(), default=0) > most:
+            named |= {a for a, below in inner.items() if below}
+            inner = {}
+        depth[node.id] = own + max(inner.values(), default=0)
