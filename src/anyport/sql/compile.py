@@ -79,14 +79,14 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
-    return whole(signature, answers)
+    return whole(signature, answers, d.cases)
 
 
-def whole(signature: Signature, answers: Sequence[Answer]) -> Compiled:
-    """The model of these answers: thresholds folded, what is used more than once named."""
+def whole(signature: Signature, answers: Sequence[Answer], cases: int = 0) -> Compiled:
+    """The model of these answers: thresholds folded, what is used more than once, or nests too deep, named."""
     roots = [a.node for a in answers]
     folder = Folder(trees_of(roots))
-    return Compiled(signature, tuple(answers), tuple(lets(roots, folder)), folder)
+    return Compiled(signature, tuple(answers), tuple(lets(roots, folder, cases)), folder)
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:
@@ -129,7 +129,7 @@ def taken(d: Dialect, field: Field, x: str) -> str:
     if field.dtype == "datetime":
         return d.micros.format(x)
     if field.dtype == "bool" and field.nullable:
-        return f"case when {x} then {d.branch(1.0)} when not {x} then {d.double(0.0)} end"
+        return f"case when {d.holds(x)} then {d.branch(1.0)} when not {d.holds(x)} then {d.double(0.0)} end"
     if field.is_int and field.nullable:
         return d.cast(x, "double")
     return x
@@ -155,7 +155,7 @@ def refused(d: Dialect, field: Field, name: str, x: str) -> Iterator[tuple[str, 
         if field.high is not None:
             yield f"{value} > {number(field.high)}{finite}", words("a number above")
     if field.closed:
-        levels = ", ".join(d.literal(str(v)) if field.is_text else str(v) for v in field.levels or ())
+        levels = ", ".join(d.level(str(v)) if field.is_text else constant(d, v) for v in field.levels or ())
         compared = d.binary.format(x) if field.is_text else x
         yield f"{compared} not in ({levels})", words("another value")
 
@@ -248,7 +248,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
     for layer in levelled(model):
         made = []
         for node in layer:
-            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.bare(node))))
+            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.valued(node))))
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
@@ -258,7 +258,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None)
         used["large"] = f"({' + '.join(large)})"
         layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
     answers = tuple(
-        Value(a.name, type_of(d, a.field), label(d, a.field, writer.text(a.node))) for a in model.answers
+        Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers
     )  # fmt: skip
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}
@@ -326,10 +326,13 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     if d.columns and width > d.columns:
         raise Impossible(f"the model needs {width:,} values in between; {d.name} has room for {d.columns:,} columns")
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
-    parts = [f"layer0 as {fence}(\n  select {', '.join([*first, f'{made.why} as why'])}\n  from {source}\n)"]
+    width = len(first) + 1
+    shown = ", ".join([*first, f"{made.why} as why"])
+    parts = [f"layer0 as {fence}(\n  select {shown}\n  from {source}{end(d, width)})"]
     for depth, layer in enumerate(made.layers):
         shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
-        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}\n)")
+        width += len(layer)
+        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),
         *(f"case when why is null then {v.text} end as {d.ident(v.name)}" for v in made.answers),
@@ -337,6 +340,11 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     ]
     chain = ",\n".join(parts)
     return f"with {chain}\nselect\n  " + ",\n  ".join(last) + f"\nfrom layer{len(parts) - 1}"
+
+
+def end(d: Dialect, width: int) -> str:
+    """The end of a layer of so many columns."""
+    return f"\n  {d.fenced.format(', '.join(['null'] * width))}\n" if d.fenced else "\n"
 
 
 def values_of(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,16 +51,22 @@ class Dialect:
     """A comparison is a value."""
     binary: str = "{}"
     """A text column compared byte by byte."""
+    mark: str = ""
+    """What `binary` puts behind a text, where trailing spaces would not count."""
     micros: str = ""
     """A timestamp column as microseconds since 1970, UTC."""
     depth: int = 0
-    """Most nested CASE; 0 for no limit that matters."""
+    """Most nested CASE of a tree; 0 for no limit that matters."""
+    cases: int = 0
+    """Most nested CASE of any kind."""
     terms: int = 200
     """Most terms of a sum in one expression: parsers and planners recurse."""
     longest: int = 0
     """Characters of one statement; 0 for no limit."""
     columns: int = 0
     """Most columns of a table or select list."""
+    fenced: str = ""
+    """What ends a layer of values so that it is not merged into the next; `{}` is a NULL for each column."""
 
     def ident(self, name: str) -> str:
         """A name in quotes. Impossible where the engine would cut it."""
@@ -94,6 +100,14 @@ class Dialect:
         if "e" not in text:
             text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
         return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
+
+    def level(self, text: str) -> str:
+        """A text to compare a `binary` column with."""
+        return self.literal(text + self.mark)
+
+    def holds(self, text: str) -> str:
+        """A column of truths as a condition."""
+        return text if self.truths else f"({text} = 1)"
 
     def bound(self, value: float) -> str:
         """A double to compare with: an infinity is the number that stands for one."""

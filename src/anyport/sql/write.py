@@ -43,10 +43,21 @@ class Writer:
         return may_be_gone(node, self.lost)
 
     def text(self, node: Node) -> str:
-        """The text of an expression."""
+        """The text of an expression; of a truth, as a condition."""
         if node.id in self.named:
-            return self.named[node.id]
+            name = self.named[node.id]
+            return self.dialect.holds(name) if node.kind == "b" else name
         return self.bare(node)
+
+    def value(self, node: Node) -> str:
+        """The text of an expression as a value, its name where it has one."""
+        return self.named.get(node.id) or self.valued(node)
+
+    def valued(self, node: Node) -> str:
+        """The text of an expression as a value, its own name aside."""
+        if node.kind != "b" or self.dialect.truths:
+            return self.bare(node)
+        return self.operand(node.data[0]) if node.op == "column" else f"case when {self.bare(node)} then 1 else 0 end"
 
     def bare(self, node: Node) -> str:
         """The text of an expression, its own name aside."""
@@ -56,7 +67,8 @@ class Writer:
         if op == "text":  # an engine's own words, made after everything else
             return str(node.data).format(*map(self.text, args))
         if op == "column":
-            return self.operand(node.data[0])
+            x = self.operand(node.data[0])
+            return d.holds(x) if node.kind == "b" else x
         if op == "tree":
             return self.tree(node, 0)
         if op == "lookup":
@@ -72,8 +84,7 @@ class Writer:
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
-            x = self.text(args[0])
-            return f"(not coalesce({x}, false))" if self.gone(args[0]) else f"(not {x})"
+            return self.negated(args[0])
         if op == "missing":
             return f"({self.compared(args[0])} is null)"
         if op == "where":
@@ -99,6 +110,12 @@ class Writer:
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
 
+    def negated(self, node: Node) -> str:
+        x = self.text(node)
+        if not self.gone(node):
+            return f"(not {x})"
+        return f"(not coalesce({x}, false))" if self.dialect.truths else f"(case when {x} then 0 else 1 end = 1)"
+
     def infinite(self, node: Node) -> str:
         d = self.dialect
         if d.infinity:
@@ -108,10 +125,13 @@ class Writer:
         return f"({self.text(node)} is null and {self.constant_truth(False)})"
 
     def compared(self, node: Node) -> str:
-        """The text of what is compared: a column as it came, however small; an infinity as the engine has it."""
+        """The text of what is compared: a column as it came, however small; an infinity as the engine has it; a truth
+        as a value."""
         if node.op == "const" and node.kind == "f":
             return self.dialect.bound(node.data)
-        return self.column(node.data[0]) if node.op == "column" else self.text(node)
+        if node.op == "column":
+            return self.column(node.data[0])
+        return self.value(node) if node.kind == "b" else self.text(node)
 
     def constant(self, node: Node) -> str:
         if node.kind == "f":
@@ -122,10 +142,15 @@ class Writer:
 
     def constant_truth(self, value: bool) -> str:
         """True or false."""
-        return "true" if value else "false"
+        if self.dialect.truths:
+            return "true" if value else "false"
+        return "(1 = 1)" if value else "(1 = 0)"
 
     def where(self, node: Node) -> str:
         """One CASE of all that follows as ELSE."""
+        if node.kind == "b" and not self.dialect.truths:
+            condition, first, second = node.args
+            return f"(case when {self.text(condition)} then {self.value(first)} else {self.value(second)} end = 1)"
         whens: list[str] = []
         while node.op == "where" and (not whens or node.id not in self.named):
             whens.append(f"when {self.text(node.args[0])} then {self.branch(node.args[1])}")
@@ -206,7 +231,7 @@ class Writer:
         value = self.dialect.branch if node.kind == "f" else str
         groups: dict[str, list[str]] = {}
         for key, found in table:
-            groups.setdefault(value(found), []).append(self.dialect.literal(key))
+            groups.setdefault(value(found), []).append(self.dialect.level(key))
         compared = self.dialect.binary.format(x)
         whens = [f"when {x} is null then {value(gone)}"] if value(gone) != value(other) else []
         for found, keys in groups.items():
@@ -251,7 +276,7 @@ class Writer:
         """A condition that is not unknown where it decides, and whether rows that meet it go left."""
         x = self.compared(split.of)
         if split.test == "is":
-            return x, False
+            return self.dialect.holds(x), False
         if split.test == "in":
             return self.member(split, x)
         limit = self.dialect.bound(split.limit)
@@ -263,7 +288,7 @@ class Writer:
         return f"{x}{'<=' if split.test == 'le' else '>='}{limit}", True
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
-        literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
+        literal = self.dialect.level if split.of.kind == "s" else self.dialect.double
         keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
         found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared}={keys}"
@@ -330,8 +355,9 @@ def chunked(node: Node, pool: Pool, most: int) -> Node:
     return pool.node(node.op, terms, None, node.kind)
 
 
-def lets(roots: Sequence[Node], folder: Folder) -> list[Node]:
-    """The expressions to be named: used more than once and more than a name long; partial sums and pieces of trees."""
+def lets(roots: Sequence[Node], folder: Folder, cases: int = 0) -> list[Node]:
+    """The expressions to be named: used more than once and more than a name long; partial sums and pieces of trees;
+    and those that would nest more than so many CASE."""
     nodes = order(roots, folder.reads)
     uses = Counter(root.id for root in roots)
     weight: dict[int, int] = {}
@@ -344,4 +370,25 @@ def lets(roots: Sequence[Node], folder: Folder) -> list[Node]:
                 parts.add(arg.id)
         heavy = node.op in ("tree", "lookup", "exp", "log", "sqrt", "tanh", "div", "pick")
         weight[node.id] = CHEAP + 1 if heavy else min(1 + sum(weight[a.id] for a in node.args), CHEAP + 1)
-    return [n for n in nodes if weight[n.id] > CHEAP and (uses[n.id] > 1 or n.id in parts)]
+    named = {n.id for n in nodes if weight[n.id] > CHEAP and (uses[n.id] > 1 or n.id in parts)}
+    if cases:
+        deep(nodes, folder, named, cases - AROUND)
+    return [n for n in nodes if n.id in named]
+
+
+AROUND = 3
+"""CASE that the whole puts around an answer: of its truth, its label, and of rows that are refused."""
+FLAT = {"add", "sub", "mul", "sum", "sum32", "and", "or", "neg", "abs", "missing", "column", "const", "isinf"}
+"""Operations that are no CASE."""
+
+
+def deep(nodes: Sequence[Node], folder: Folder, named: set[int], most: int) -> None:
+    """Name what would nest more than so many CASE."""
+    depth: dict[int, int] = {}
+    for node in nodes:
+        own = node.data.depth() if node.op == "tree" else 0 if node.op in FLAT else 2
+        inner = {a.id: depth[a.id] for a in folder.reads(node) if a.id not in named}
+        if own + max(inner.values(), default=0) > most:
+            named |= {a for a, below in inner.items() if below}
+            inner = {}
+        depth[node.id] = own + max(inner.values(), default=0)

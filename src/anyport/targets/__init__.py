@@ -18,15 +18,18 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "bigquery": "anyport.targets.bigquery",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
     "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
+    "mariadb": "anyport.targets.mariadb",
     "pgvector": "anyport.targets.pgvector",
     "rest": "anyport.targets.rest",
     "sqlite": "anyport.targets.sqlite",
+    "sqlserver": "anyport.targets.sqlserver",
 }
 """Name → module, sorted."""
 
