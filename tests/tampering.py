@@ -68,11 +68,11 @@ def reverse_the_rows(folder: Path) -> None:
         onnx.save(model, folder / name)
 
 
-def change_the_thresholds(artefact: Path) -> None:
-    """Every number that a column is compared with, in the artefact's SQL files, moves."""
+def change_the_numbers(artefact: Path) -> None:
+    """Every fraction in the artefact's SQL files moves: thresholds, and what leaves hold."""
     changed = 0
     for file in artefact.rglob("*.sql"):
-        text, times = re.subn(r"(<=|>=) (\d+\.\d+)", lambda m: f"{m[1]} {moved(float(m[2]))!r}", file.read_text())
+        text, times = re.subn(r"\d*\.\d{4,}(?!\d|e\d\d)", lambda m: repr(moved(float(m[0]))), file.read_text())
         file.write_text(text)
         changed += times
     assert changed
