@@ -241,6 +241,13 @@ def test_a_view_over_a_table_of_the_users(shelf: packed.Shelf, tmp_path: Path, d
     assert database.execute("select prediction from \"a b_predict\"('t')").fetchall() == [("Adelie",)]
 
 
+@pytest.mark.parametrize("engine", ["sql", "udf"])
+def test_an_artefact_with_a_view_is_checked_without_the_users_table(
+    shelf: packed.Shelf, tmp_path: Path, engine: str
+) -> None:
+    conforms(read(shelf.bundle("nullable_columns")), "duckdb", tmp_path / "made", table="s.t", engine=engine)
+
+
 # -- what SQL cannot hold
 
 

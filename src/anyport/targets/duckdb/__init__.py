@@ -31,6 +31,8 @@ SPEC = Spec(name="duckdb", title="macros in DuckDB", kind="database", takes=("gr
 SETTINGS = "duckdb.json"
 FUNCTION = ("duckdb", "msgspec", "numpy", "onnxruntime", "pyarrow")
 """What connect.py needs."""
+VIEW = "create or replace view "
+"""What the last statement starts with, where there is a view."""
 WAYS = {
     "case": "expressions alone; trees as nested CASE, since there are few splits or none",
     "bits": "the trees' splits as lists of bits, one list for each bin of a column (`bits`)",
@@ -108,7 +110,7 @@ def made(bundle: Bundle, settings: Settings) -> tuple[str, ...]:
         found = macros(bundle.signature, names, lambda row: by_function(bundle.signature, names, row))
     if settings.view:
         query = f"select * from {names.predict}({D.literal(settings.table)})"
-        found = (*found, f"create or replace view {D.ident(settings.view)} as {query}")
+        found = (*found, f"{VIEW}{D.ident(settings.view)} as {query}")
     return found
 
 
@@ -142,14 +144,16 @@ def settings_of(artifact: Artifact) -> Settings:
 
 @contextmanager
 def run(artifact: Artifact) -> Iterator[Running]:
-    """model.sql, as shipped, in a database in memory, and connect.py where there is one."""
+    """model.sql, as shipped, in a database in memory, but for a view of the user's table; connect.py where there is
+    one."""
     duckdb = need("duckdb")
     settings = settings_of(artifact)
     with duckdb.connect(":memory:") as connection:
         if settings.engine == "udf":
-            registered(artifact, connection)
-        else:
-            connection.execute((artifact.path / "model.sql").read_text(encoding="utf-8"))
+            registered(artifact, connection, macros=False)
+        text = (artifact.path / "model.sql").read_text(encoding="utf-8")
+        # a view cannot be made where its table is not
+        connection.execute(text.rpartition(VIEW)[0] if settings.view else text)
 
         @contextmanager
         def opened() -> Iterator[Connected]:
