@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from anyport.errors import Impossible
 from anyport.signature import Field
@@ -14,7 +15,7 @@ from anyport.sql.tree import LEAF, LINK, Tree
 
 COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
-TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh"}
+TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh", "pow"}
 """Operations whose text may hold their arguments more than once."""
 
 
@@ -29,14 +30,23 @@ class Writer:
     """How an input column is called where it is compared."""
     operand: Callable[[str], str]
     """How it is called where it is calculated with."""
+    code: Callable[[str, str], tuple[str, int]] | None = None
+    """What the number of a text column is called, and which number a text of it has (see Dialect.codes)."""
     named: dict[int, str] = field(default_factory=dict)
     """Expressions that have a name there."""
+    used: set[str] = field(default_factory=set)
+    """Names that the text written since this was last emptied holds."""
 
     def text(self, node: Node) -> str:
         """The text of an expression."""
         if node.id in self.named:
+            self.used.add(self.named[node.id])
             return self.named[node.id]
         return self.bare(node)
+
+    def gone(self, node: Node) -> bool:
+        """Whether an expression may be missing."""
+        return self.dialect.nan or may_be_gone(node)
 
     def bare(self, node: Node) -> str:
         """The text of an expression, its own name aside."""
@@ -51,7 +61,7 @@ class Writer:
             return self.lookup(node)
         if op in ("sum", "sum32"):
             return self.sum(node)
-        if op in d.functions:
+        if op in d.functions and (op not in ARITHMETIC or node.kind == "f"):
             return self.guarded(op, d.functions[op].format(*map(self.text, args)), args)
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
@@ -61,7 +71,7 @@ class Writer:
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
             x = self.text(args[0])
-            return f"(not coalesce({x}, false))" if may_be_gone(args[0]) else f"(not {x})"
+            return f"(not coalesce({x}, false))" if self.gone(args[0]) else f"(not {x})"
         if op == "missing":
             return f"({self.text(args[0])} is null)"
         if op == "where":
@@ -100,6 +110,9 @@ class Writer:
         return self.dialect.branch(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
 
     def sum(self, node: Node) -> str:
+        if "add" in self.dialect.functions and node.kind == "f":
+            add = self.dialect.functions["add"]
+            return reduce(lambda a, b: add.format(a, b), map(self.text, node.args))
         if node.op == "sum" or self.dialect.single is None:
             return "(" + " + ".join(map(self.text, node.args)) + ")"
         single = self.dialect.single
@@ -107,7 +120,7 @@ class Writer:
 
     def extreme(self, node: Node) -> str:
         a, b = map(self.text, node.args)
-        if self.dialect.greatest and not any(map(may_be_gone, node.args)):
+        if self.dialect.greatest and not any(map(self.gone, node.args)):
             return f"{self.dialect.greatest[node.op == 'max']}({a}, {b})"
         sign = ">=" if node.op == "max" else "<="
         # not ELSE: where one is missing both comparisons are unknown, and so is the answer
@@ -150,7 +163,8 @@ class Writer:
         if op == "exp" and (d.raises or d.infinity is None):
             # below, PostgreSQL says "value out of range: underflow"; above, overflow
             up = d.double(float("inf"))
-            return f"case when {x} < -708e0 then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
+            low = d.double(d.vanishing)
+            return f"case when {x} < {low} then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":
@@ -199,7 +213,7 @@ class Writer:
         tree: Tree = node.data
         here = tree.left[at] if split.test == "all" else tree.right[at]
         gone = tree.left[at] if split.gone_left else tree.right[at]
-        if here == gone or not may_be_gone(split.of):
+        if here == gone or not self.gone(split.of):
             return self.tree(node, here)
         lost = self.first(node, self.tree(node, gone), gone)
         return f"case when {self.text(split.of)} is null then {lost} else {self.tree(node, here)} end"
@@ -221,8 +235,12 @@ class Writer:
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
         literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
-        keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
+        if self.code is not None and split.of.op == "column" and split.of.kind == "s" and split.levels:
+            coded = [self.code(split.of.data[0], v) for v in split.levels]
+            compared, keys = coded[0][0], ", ".join(str(number) for _, number in coded)
+        else:
+            keys = ", ".join(literal(v) for v in split.levels)
         found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
         if not split.levels:
             found = f"{x} is null and {x} is not null"

@@ -22,6 +22,7 @@ TABLE: Mapping[str, str] = {
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
+    "postgres": "anyport.targets.postgres",
     "rest": "anyport.targets.rest",
 }
 """Name → module, sorted."""
