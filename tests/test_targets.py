@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,13 @@ def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: 
     bundle = read(shelf.bundle(name))
     if bundle.form not in targets.get(target).SPEC.takes:
         with pytest.raises(Impossible, match=f"form {bundle.form}"):
+            targets.build(bundle, target, tmp_path / "artefact")
+        assert not (tmp_path / "artefact").exists()
+        return
+    module = targets.get(target)
+    reason = targets.fits(module, bundle, targets.options(module, {}))
+    if reason is not None:
+        with pytest.raises(Impossible, match=re.escape(reason.why)):
             targets.build(bundle, target, tmp_path / "artefact")
         assert not (tmp_path / "artefact").exists()
         return

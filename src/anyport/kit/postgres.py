@@ -88,17 +88,23 @@ class Pool:
 
     @contextmanager
     def session(self) -> Iterator[PgSession]:
-        """This thread's session; a new one where the last was lost."""
+        """This thread's session; a new one where the last was lost. Unreachable where it is lost while it is used."""
+        psycopg = need("psycopg")
         held = getattr(self.mine, "held", None)
         if held is None or held.connection.closed:
-            psycopg = need("psycopg")
             try:
                 connection = psycopg.connect(self.dsn, autocommit=True, prepare_threshold=None)
             except psycopg.OperationalError as error:
                 raise Unreachable(f"the connection to {shown(self.dsn)} is gone: {first_line(error)}") from error
             held = self.mine.held = PgSession(connection)
             self.open.append(connection)
-        yield held
+        try:
+            yield held
+        except psycopg.OperationalError as error:
+            if not held.connection.closed:
+                raise
+            said = f"the connection to {shown(self.dsn)} was lost: {first_line(error)}"
+            raise Unreachable(said, fix="run the same command again") from error
 
     def close(self) -> None:
         for connection in self.open:

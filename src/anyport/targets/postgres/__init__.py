@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from anyport.bundle import Bundle, read
-from anyport.errors import AnyportError, BadBundle, Impossible, Missing, Mistake, need
+from anyport.errors import AnyportError, BadBundle, Impossible, Missing, need
 from anyport.kit import postgres as pg
 from anyport.kit.database import KEY, TablePredictor, answers
 from anyport.kit.runtime import closure
@@ -68,7 +68,7 @@ def fits(bundle: Bundle, options: Options) -> Reason | None:
     """Why SQL (or, asked for it, PL/Python) cannot hold the bundle."""
     try:
         texts(bundle, options)
-    except (Impossible, Mistake) as error:
+    except Impossible as error:
         return Reason(error.what, error.fix)
     return None
 

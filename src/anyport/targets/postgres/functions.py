@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anyport.bundle import Bundle
-from anyport.sql.compile import Script, compiled, script
+from anyport.sql.compile import Compiled, Script, compiled, script
 from anyport.sql.dialect import POSTGRES, Dialect
 from anyport.targets.postgres.names import Names, Shape, tag
 
@@ -17,7 +17,11 @@ COST = 2000
 
 def statements(bundle: Bundle, names: Names, made: Shape) -> Iterator[str]:
     """What makes the function of this version, its helpers first. Impossible where SQL cannot hold the model."""
-    model = compiled(bundle, POSTGRES)
+    yield from of_model(compiled(bundle, POSTGRES), names, made)
+
+
+def of_model(model: Compiled, names: Names, made: Shape) -> Iterator[str]:
+    """What makes the function of a compiled model."""
     places = {name: i for i, (name, _) in enumerate(made.inputs)}
 
     def raw(name: str) -> str:
