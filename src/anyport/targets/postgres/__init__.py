@@ -105,7 +105,9 @@ def objects(
         try:
             statements = tuple(functions.statements(bundle, called, made))
         except Impossible as error:
-            if options.engine == "sql" or "bytes that PostgreSQL keeps" in error.what:
+            if "bytes that PostgreSQL keeps" in error.what:
+                raise
+            if options.engine == "sql":
                 fix = error.fix or "-O engine=plpython, which runs the graph itself"
                 raise Impossible(error.what, fix=fix) from error
         else:

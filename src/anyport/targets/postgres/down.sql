@@ -8,10 +8,13 @@ begin
   if to_regnamespace({quoted}) is null then
     return;
   end if;
-  select obj_description(p.oid, 'pg_proc')::jsonb into note
-  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-  where n.nspname = {schema} and p.proname = {model} and obj_description(p.oid, 'pg_proc') like '{{"anyport alias":%'
-  limit 1;
+  for item in
+    select obj_description(p.oid, 'pg_proc') as said
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = {schema} and p.proname = {model} and obj_description(p.oid, 'pg_proc') like '{{"anyport alias"%'
+  loop
+    note := item.said::jsonb;
+  end loop;
   if note ->> 'version' = {version} then
     earlier := format('%I.%I()', {schema}, {model} || '_v' || (note ->> 'before') || '_use');
     if note ->> 'before' <> '' and to_regprocedure(earlier) is not null then
@@ -21,8 +24,8 @@ begin
         select c.oid::regclass as called
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = {schema} and c.relkind = 'v'
-          and obj_description(c.oid, 'pg_class') like '{{"anyport view":%'
-          and obj_description(c.oid, 'pg_class')::jsonb ->> 'anyport view' = {model}
+          and case when obj_description(c.oid, 'pg_class') like '{{"anyport view"%'
+              then obj_description(c.oid, 'pg_class')::jsonb ->> 'anyport view' = {model} end
       loop
         execute format('drop view %s', item.called);
       end loop;
@@ -30,7 +33,7 @@ begin
         select p.oid::regprocedure as called
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace
         where n.nspname = {schema} and p.proname = {model}
-          and obj_description(p.oid, 'pg_proc') like '{{"anyport alias":%'
+          and obj_description(p.oid, 'pg_proc') like '{{"anyport alias"%'
       loop
         execute format('drop function %s', item.called);
       end loop;

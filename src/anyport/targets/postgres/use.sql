@@ -13,7 +13,7 @@ begin
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where n.nspname = {schema} and p.proname = {model}
   loop
-    if item.said is null or item.said not like '{{"anyport alias":%' then
+    if item.said is null or item.said not like '{{"anyport alias"%' then
       raise exception 'there is a function % that anyport did not make', item.called
         using hint = 'choose another schema: -O schema=…';
     end if;
@@ -37,11 +37,11 @@ begin
   end loop;
   -- views over tables: those that are there, and the one asked for
   for item in
-    select obj_description(c.oid, 'pg_class')::jsonb ->> 'table' as over
+    select note.said ->> 'table' as over
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = {schema} and c.relkind = 'v'
-      and obj_description(c.oid, 'pg_class') like '{{"anyport view":%'
-      and obj_description(c.oid, 'pg_class')::jsonb ->> 'anyport view' = {model}
+    cross join lateral (select case when obj_description(c.oid, 'pg_class') like '{{"anyport view"%'
+                               then obj_description(c.oid, 'pg_class')::jsonb end as said) note
+    where n.nspname = {schema} and c.relkind = 'v' and note.said ->> 'anyport view' = {model}
     union
     select {over} where {over} <> ''
   loop
