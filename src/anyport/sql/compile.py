@@ -212,6 +212,10 @@ class Script:
     """Where this holds, over `columns`, arithmetic of a row might overflow; "" where none can (see Dialect.raises)."""
 
 
+CALCULATED = "calculated with "
+"""Before the name of a column, among what a text uses: it is not only compared."""
+
+
 def script(
     model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None, *, clamped: bool = True
 ) -> Script:  # fmt: skip
@@ -220,7 +224,6 @@ def script(
     inputs = list(prepared(d, model.signature, raw or d.ident))
     places = {p.name: i for i, p in enumerate(inputs)}
     used: dict[str, str] = {}
-    calculated: set[str] = set()
     numbers: dict[str, dict[str, int]] = {}
 
     def column(name: str) -> str:
@@ -234,7 +237,7 @@ def script(
         if not d.raises or not (p.field.is_float or (p.field.is_int and limit < 1e20)):
             return column(name)
         if not clamped or not p.field.is_float:
-            calculated.add(column(name))
+            writer.used.add(f"{CALCULATED}{column(name)}")
             return column(name)
         used[f"a{places[name]}"] = within(d, p.value, limit)
         writer.used.add(f"a{places[name]}")
@@ -270,12 +273,13 @@ def script(
     for name in sorted(needs, key=lambda v: -int(v[1:])):  # those that need others come after them
         wanted |= needs[name] if name in wanted else set()
     kept = tuple(tuple(v for v in layer if v.name in wanted) for layer in layers)
-    near = nearest(everything, limit) if calculated & wanted else 0.0
+    calculated = sorted(v.removeprefix(CALCULATED) for v in wanted if v.startswith(CALCULATED))
+    near = nearest(everything, limit) if calculated else 0.0
     return Script(
         tuple(Value(name, kinds[name], text) for name, text in sorted(used.items()) if name in wanted),
         f"case {' '.join(refusals)} end" if refusals else f"cast(null as {d.types['text']})",
         tuple(layer for layer in kept if layer), answers,
-        " or ".join(outside(d, x, limit, near) for x in sorted(calculated & wanted)),
+        " or ".join(outside(d, x, limit, near) for x in calculated),
     )  # fmt: skip
 
 

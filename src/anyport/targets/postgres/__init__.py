@@ -78,7 +78,7 @@ def written(path: Path, digest: str, options: Options) -> Texts:
     """The texts of a bundle, made once: `fits` needs them to know, `build` to write them."""
     bundle = read(path)
     assert bundle.digest == digest
-    made = names.shape(bundle)
+    made = names.shape(bundle.signature)
     called = names.of(bundle, options.schema)
     if options.table:
         D.ident(f"{called.model}_of_{options.table.rpartition('.')[2]}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from anyport.bundle import Bundle
 from anyport.errors import Impossible
-from anyport.signature import Field
-from anyport.sql.compile import REFUSAL, label, scalars, type_of
+from anyport.signature import Field, Signature
+from anyport.sql.compile import REFUSAL, scalars, type_of
 from anyport.sql.dialect import POSTGRES as D
 
 LIMITS = {"arguments": 100, "columns": 1600, "result_columns": 1664, "name_bytes": 63, "model_mb": 500}
@@ -130,10 +130,10 @@ def kind(field: Field, time: str = TIMES[0]) -> str:
         "bigint" if field.is_int else "double")]  # fmt: skip
 
 
-def shape(bundle: Bundle) -> Shape:
-    """The shape of a bundle's functions. Impossible where PostgreSQL has not the room."""
-    inputs = tuple((name, f) for f in bundle.signature.inputs for name in scalars(f))
-    answers = (*((name, type_of(D, f)) for f in bundle.signature.outputs for name in scalars(f)), (REFUSAL, "text"))
+def shape(signature: Signature) -> Shape:
+    """The shape of a model's functions. Impossible where PostgreSQL has not the room."""
+    inputs = tuple((name, f) for f in signature.inputs for name in scalars(f))
+    answers = (*((name, type_of(D, f)) for f in signature.outputs for name in scalars(f)), (REFUSAL, "text"))
     made = Shape(inputs, answers)
     for what, count, limit in (
         ("columns", len(inputs) + 1, "columns"), ("columns of answers", len(answers), "columns"),
@@ -179,4 +179,4 @@ def scalar(names: Names, made: Shape) -> Iterator[tuple[str, str]]:
         )
 
 
-__all__ = ["LIMITS", "Names", "Shape", "label", "of", "scalar", "shape", "tag"]
+__all__ = ["LIMITS", "Names", "Shape", "of", "scalar", "shape", "tag"]
