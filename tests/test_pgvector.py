@@ -20,8 +20,8 @@ from anyport import conformance, targets
 from anyport.batch import Batch, Column, Outcome, rows
 from anyport.bundle import read
 from anyport.errors import AnyportError, BadData, Impossible, Missing, Mistake, Unreachable
-from anyport.kit.postgres import cluster, opened
 from anyport.kit.vectors.fill import Summary, fill, search, status
+from anyport.kit.vectors.server import cluster, opened
 from anyport.kit.vectors.spec import Filling
 from anyport.signature import Field, Signature, refusals
 from anyport.target import Command, Sql

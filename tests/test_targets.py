@@ -29,6 +29,13 @@ def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: 
         assert not list(tmp_path.iterdir())
         assert bundle.form in targets.get(target).SPEC.takes or f"form {bundle.form}" in reason.why
         return
+    module = targets.get(target)
+    reason = targets.fits(module, bundle, targets.options(module, {}))
+    if reason is not None:
+        with pytest.raises(Impossible, match=re.escape(reason.why)):
+            targets.build(bundle, target, tmp_path / "artefact")
+        assert not (tmp_path / "artefact").exists()
+        return
     conforms(bundle, target, tmp_path / "artefact")
 
 

@@ -13,9 +13,9 @@ import pytest
 from conforming import conforms
 
 from anyport.bundle import read
-from anyport.kit.postgres import cluster
 from anyport.kit.vectors.command import load
 from anyport.kit.vectors.fill import fill, search
+from anyport.kit.vectors.server import cluster
 from anyport.pyform import apart
 from anyport.targets.pgvector.proof import execute
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anyport.kit.postgres import cluster
+from anyport.kit.vectors.server import cluster
 
 pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "targets" / "pgvector.md"

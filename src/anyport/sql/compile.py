@@ -13,7 +13,7 @@ from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
 from anyport.sql.fold import Folder, joined, trees_of
 from anyport.sql.read import read
-from anyport.sql.size import TINY, Limits, limits
+from anyport.sql.size import TINY, Limits, limits, nearest, reach
 from anyport.sql.tree import cut
 from anyport.sql.write import Writer, chunked, lets
 
@@ -216,58 +216,104 @@ class Script:
     layers: tuple[tuple[Value, ...], ...]
     answers: tuple[Value, ...]
     """By their own names, not quoted; to be shown where `why` is NULL."""
+    beyond: str = ""
+    """Where this holds, over `columns`, arithmetic of a row might overflow; "" where none can (see Dialect.raises)."""
 
 
-def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None) -> Script:
-    """The model in a dialect. `raw` says how an input column is called (default: by its quoted name)."""
+CALCULATED = "calculated with "
+"""Before the name of a column, among what a text uses: it is not only compared."""
+
+
+def script(
+    model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None, *, clamped: bool = True
+) -> Script:  # fmt: skip
+    """The model in a dialect. `raw` says how an input column is called (default: by its quoted name). Where arithmetic
+    raises errors, columns are kept from what would overflow if `clamped`; else `beyond` says which rows would."""
     inputs = list(prepared(d, model.signature, raw or d.ident))
     places = {p.name: i for i, p in enumerate(inputs)}
     used: dict[str, str] = {}
+    numbers: dict[str, dict[str, int]] = {}
 
     def column(name: str) -> str:
         i = places[name]
         used[f"x{i}"] = inputs[i].value
+        writer.used.add(f"x{i}")
         return f"x{i}"
 
     def operand(name: str) -> str:
         p = inputs[places[name]]
-        if not d.raises or not p.field.is_float:
+        if not d.raises or not (p.field.is_float or (p.field.is_int and most.joint < 1e20)):
+            return column(name)
+        if not clamped or not p.field.is_float:
+            writer.used.add(f"{CALCULATED}{column(name)}")
             return column(name)
         i = places[name]
         if name in most.alone:
             own[f"a{i}"] = lonely(d, column(name), most, name)
         else:
             used[f"a{i}"] = within(d, p.value, most.joint)
+        writer.used.add(f"a{i}")
         return f"a{i}"
 
-    most = bounds(model) if d.raises else Limits(0.0)
+    def code(name: str, level: str) -> tuple[str, int]:
+        known = numbers.setdefault(name, {})
+        writer.used.add(f"c{places[name]}")
+        return f"c{places[name]}", known.setdefault(level, len(known) + 1)
+
+    everything = [*model.lets, *(a.node for a in model.answers)]
+    most = Limits(0.0) if not d.raises else bounds(model) if clamped else Limits(reach(everything))
     own: dict[str, str] = {}
     fields = {f.name: f for f in model.signature.inputs}
-    writer = Writer(d, fields, model.folder, column, operand, lost=most.gone)
+    writer = Writer(d, fields, model.folder, column, operand, code if d.codes else None, lost=most.gone)
+    needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):
         made = []
         for node in layer:
+            writer.used = needs[f"v{count}"] = set()
             made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.valued(node))))
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
-    if own:
-        large = (f"case when abs({p.value}) > {d.double(most.small)} then 1 else 0 end"
-                 for p in inputs if p.field.is_float)  # fmt: skip
-        used["large"] = f"({' + '.join(large)})"
-        layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
+    writer.used = wanted = set()
     answers = tuple(
         Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers
     )  # fmt: skip
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}
+    kinds |= {f"c{i}": d.types["index"] for i in range(len(inputs))}
     kinds["large"] = d.types["bigint"]
+    used |= {f"c{places[name]}": number(d, inputs[places[name]].value, known) for name, known in numbers.items()}
+    for name in sorted(needs, key=lambda v: -int(v[1:])):  # those that need others come after them
+        wanted |= needs[name] if name in wanted else set()
+    if own:
+        wanted |= {"large", *(f"x{name[1:]}" for name in own)}
+        large = (f"case when abs({p.value}) > {d.double(most.small)} then 1 else 0 end"
+                 for p in inputs if p.field.is_float)  # fmt: skip
+        used["large"] = f"({' + '.join(large)})"
+        layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
+    kept = tuple(tuple(v for v in layer if v.name in wanted) for layer in layers)
+    calculated = sorted(v.removeprefix(CALCULATED) for v in wanted if v.startswith(CALCULATED))
+    near = nearest(everything, most.joint) if calculated else 0.0
     return Script(
-        tuple(Value(name, kinds[name], text) for name, text in sorted(used.items())),
+        tuple(Value(name, kinds[name], text) for name, text in sorted(used.items()) if name in wanted),
         f"case {' '.join(refusals)} end" if refusals else d.cast("null", "text"),
-        tuple(layers), answers,
+        tuple(layer for layer in kept if layer), answers,
+        " or ".join(outside(d, x, most.joint, near) for x in calculated),
     )  # fmt: skip
+
+
+def number(d: Dialect, x: str, known: Mapping[str, int]) -> str:
+    """The number of a text; NULL where it is none of those that the model knows."""
+    compared = d.binary.format(x)
+    return f"case {' '.join(f'when {compared} = {d.literal(k)} then {i}' for k, i in known.items())} end"
+
+
+def outside(d: Dialect, x: str, limit: float, near: float) -> str:
+    """Whether a column is so large, or so near to zero, that arithmetic with it may fail."""
+    if limit == 0.0 or near == float("inf"):
+        return f"{x} is not null"
+    return f"abs({x}) > {d.double(limit)} or ({x} <> 0 and abs({x}) < {d.double(near)})"
 
 
 def within(d: Dialect, x: str, limit: float) -> str:

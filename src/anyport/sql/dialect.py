@@ -42,11 +42,17 @@ class Dialect:
     """Two functions that ignore NULL or pass it on; asked only where nothing is NULL."""
     raises: bool = False
     """Arithmetic that overflows, or gives nothing from something, raises an error instead of infinity or 0."""
+    vanishing: float = -708.0
+    """Below it exp counts as 0, where it is guarded."""
     single: str | None = "cast({} as real)"
     """A double rounded to single precision, still in single; None: the engine has none."""
     escape: Mapping[str, str] = field(default_factory=lambda: {"'": "''"})
     """In texts between single quotes."""
     text: str = "'{}'"
+    codes: bool = False
+    """Trees compare a text's number, found once a row, rather than the text."""
+    nan: bool = False
+    """Any value in between may be missing, even where every column is there: infinity less infinity."""
     truths: bool = True
     """A comparison is a value."""
     binary: str = "{}"
@@ -138,14 +144,31 @@ POSTGRES = Dialect(
     types={"double": "double precision", "float32": "real", "bigint": "bigint", "int32": "integer", "int16": "smallint",
            "int8": "smallint", "uint8": "smallint", "uint16": "integer", "uint64": "numeric(20)", "boolean": "boolean",
            "text": "text", "timestamp": "timestamp with time zone", "index": "integer"},
-    functions={"log": "ln({0})", "pow": "power({0}, {1})"},
     number="{}",
+    functions={
+        "log": "ln({0})",
+        "pow": "case when {0} > 0 then case when {1} * ln({0}) > 709.78e0 then 'Infinity'::float8 "
+               "when {1} * ln({0}) < -745e0 then 0e0::float8 else power({0}, {1}) end "
+               "when {0} = 0 then case when {1} > 0 then 0e0::float8 when {1} = 0 then 1e0 else 'Infinity' end "
+               "when {1} = floor({1}) then case when {1} * ln(-{0}) > 709.78e0 "
+               "then case when mod({1}::numeric, 2) = 0 then 'Infinity'::float8 else '-Infinity' end "
+               "when {1} * ln(-{0}) < -745e0 then 0e0::float8 else power({0}, {1}) end end",
+        "f32": "case when abs({0}) <= 7.006492321624085e-46 then 0e0::float8 "
+               "when {0} >= 3.4028235677973366e38 then 'Infinity'::float8 "
+               "when {0} <= -3.4028235677973366e38 then '-Infinity'::float8 else cast(cast({0} as real) as float8) end",
+    },
+    text="E'{}'",
+    escape={"'": "''", "\\": "\\\\"},
+    binary='({} collate "C")',
+    codes=True,
     typed="{}::float8",
     raises=True,
+    vanishing=-650.0,  # what is left may be multiplied and is still no underflow: 5e-283
     micros="(extract(epoch from {}) * 1000000)::bigint",
     columns=1600,
 )  # fmt: skip
-"""https://www.postgresql.org/docs/18/functions-math.html, /limits.html"""
+"""https://www.postgresql.org/docs/18/functions-math.html, /limits.html. Texts are E'…', which mean the same whatever
+standard_conforming_strings says; they are compared by their bytes, whatever collation the column has."""
 DUCKDB = Dialect(
     name="DuckDB",
     types={"double": "DOUBLE", "float32": "FLOAT", "bigint": "BIGINT", "int32": "INTEGER", "int16": "SMALLINT",

@@ -17,17 +17,78 @@ def reach(roots: Sequence[Node]) -> float:
     """The largest number, to two digits, that columns may hold, either side of zero, so that nothing overflows; 0 where
     none is known."""
     nodes = order(roots)
-    power = bisect(lambda p: fits(nodes, 10.0**p), 0, 309)
-    digits = bisect(lambda m: fits(nodes, m / 10 * 10.0**power), 9, 100)
-    return max(digits, 10) / 10 * 10.0**power if power else 0.0
+    power = last(1, 308, lambda p: fits(nodes, 10.0**p))
+    if not power:
+        return 0.0
+    return last(10, 99, lambda m: fits(nodes, m / 10 * 10.0**power)) / 10 * 10.0**power
 
 
-def bisect(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The largest number from `low` (for which it is taken to hold) to below `high` for which it holds."""
-    while high - low > 1:
+def last(low: int, high: int, good: Callable[[int], bool]) -> int:
+    """The largest of low…high that is good, where all below it are; 0 where none is."""
+    found = 0
+    while low <= high:
         middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+        if good(middle):
+            found, low = middle, middle + 1
+        else:
+            high = middle - 1
+    return found
+
+
+def nearest(roots: Sequence[Node], most: float) -> float:
+    """The smallest magnitude that columns within `most` may have, zero aside, so that no product or quotient of what is
+    not zero becomes zero; infinity where none is known."""
+    nodes = order(roots)
+    size: dict[int, float] = {}
+    for node in nodes:
+        size[node.id] = magnitude(node, [size[a.id] for a in node.args], most)
+
+    def above(power: int) -> bool:
+        least: dict[int, float] = {}
+        for node in nodes:
+            least[node.id] = smallest(node, [least[a.id] for a in node.args], size, 10.0**-power)
+            if least[node.id] < 1e-306:
+                return False
+        return True
+
+    power = last(1, 300, above)
+    return 10.0**-power if power else math.inf
+
+
+CANCELLED = 2.0**-53
+"""Two doubles that are not equal differ by at least this part of the smaller."""
+
+
+def smallest(node: Node, args: Sequence[float], size: Mapping[int, float], near: float) -> float:
+    """A bound below the magnitude of a value that is not zero, by its arguments' bounds."""
+    op = node.op
+    if op == "const":
+        return abs(node.data) if node.kind in "fi" and node.data and math.isfinite(node.data) else 1.0
+    if op == "column":
+        return near if node.kind == "f" else 1.0
+    if op in ("lookup", "tree"):
+        known = [v for _, v in node.data[0]] + list(node.data[1:]) if op == "lookup" else node.data.values
+        return min((abs(v) for v in known if v and math.isfinite(v)), default=1.0)
+    if op in ("sum", "sum32", "add", "sub"):
+        return min(args) * CANCELLED
+    if op == "mul":
+        return args[0] * args[1]
+    if op == "div":
+        return args[0] / max(size[node.args[1].id], 1e-300)
+    if op == "exp":
+        return 1e-283  # see Writer.guarded
+    if op == "f32":
+        return max(args[0], 1e-45)
+    if op in ("log", "tanh", "sin", "cos"):
+        return args[0] * 1e-20
+    if op == "pow":
+        by = node.args[1]
+        if by.op != "const":
+            return 0.0
+        return float(min(args[0] ** by.data, 1.0) if by.data > 0 else max(size[node.args[0].id], 1.0) ** by.data)
+    if node.kind != "f":
+        return 1.0
+    return min((a for a, n in zip(args, node.args, strict=True) if n.kind == "f"), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +174,8 @@ def magnitude(node: Node, args: Sequence[float], most: float) -> float:
         by = node.args[1]
         return args[0] / abs(float(by.data)) if by.op == "const" and by.data else args[0] * 1e16
     if op == "f32":
-        return args[0] * 1e9  # where there is no single precision it is calculated with a factor of 2^29
+        # without single precision it is calculated with a factor of 2^29; with it, beyond its range it is no number
+        return args[0] * 1e9 if args[0] * 1e9 < 3.4e38 else math.inf
     if op == "exp":
         return 1e16  # of something not above zero in every model that takes it; else the text itself is guarded
     if op == "pow":
@@ -128,4 +190,4 @@ def magnitude(node: Node, args: Sequence[float], most: float) -> float:
     return max(args[1:] if op in ("where", "pick") else args, default=1.0)
 
 
-__all__ = ["TINY", "Limits", "limits", "reach"]
+__all__ = ["TINY", "Limits", "limits", "nearest", "reach"]

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from anyport.errors import Impossible
 from anyport.signature import Field
@@ -18,7 +19,7 @@ COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 CHEAP = 4
 """Nodes of an expression that is written anew wherever it is used: naming it would cost a column."""
-TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh"}
+TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh", "pow"}
 """Operations whose text may hold their arguments more than once."""
 
 
@@ -33,25 +34,33 @@ class Writer:
     """How an input column is called where it is compared."""
     operand: Callable[[str], str]
     """How it is called where it is calculated with."""
+    code: Callable[[str, str], tuple[str, int]] | None = None
+    """What the number of a text column is called, and which number a text of it has (see Dialect.codes)."""
     named: dict[int, str] = field(default_factory=dict)
     """Expressions that have a name there."""
+    used: set[str] = field(default_factory=set)
+    """Names that the text written since this was last emptied holds."""
     lost: frozenset[str] = frozenset()
     """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
 
     def gone(self, node: Node) -> bool:
         """Whether an expression may be missing."""
-        return may_be_gone(node, self.lost)
+        return self.dialect.nan or may_be_gone(node, self.lost)
 
     def text(self, node: Node) -> str:
         """The text of an expression; of a truth, as a condition."""
         if node.id in self.named:
             name = self.named[node.id]
+            self.used.add(name)
             return self.dialect.holds(name) if node.kind == "b" else name
         return self.bare(node)
 
     def value(self, node: Node) -> str:
         """The text of an expression as a value, its name where it has one."""
-        return self.named.get(node.id) or self.valued(node)
+        if node.id in self.named:
+            self.used.add(self.named[node.id])
+            return self.named[node.id]
+        return self.valued(node)
 
     def valued(self, node: Node) -> str:
         """The text of an expression as a value, its own name aside."""
@@ -75,7 +84,7 @@ class Writer:
             return self.lookup(node)
         if op in ("sum", "sum32"):
             return self.sum(node)
-        if op in d.functions:
+        if op in d.functions and (op not in ARITHMETIC or node.kind == "f"):
             return self.guarded(op, d.functions[op].format(*map(self.text, args)), args)
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
@@ -162,6 +171,9 @@ class Writer:
         return self.dialect.branch(node.data) if node.op == "const" and node.kind == "f" else self.text(node)
 
     def sum(self, node: Node) -> str:
+        if "add" in self.dialect.functions and node.kind == "f":
+            add = self.dialect.functions["add"]
+            return reduce(lambda a, b: add.format(a, b), map(self.text, node.args))
         if node.op == "sum" or self.dialect.single is None:
             return "(" + " + ".join(map(self.text, node.args)) + ")"
         single = self.dialect.single
@@ -218,7 +230,7 @@ class Writer:
             # below, PostgreSQL says "value out of range: underflow"; above, overflow
             most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
             over = f"when {x} > {d.double(most)} then {d.double(up)}"
-            return f"case when {x} < {d.double(-708.0)} then {d.branch(0.0)} {over} else {text} end"
+            return f"case when {x} < {d.double(d.vanishing)} then {d.branch(0.0)} {over} else {text} end"
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":
@@ -289,8 +301,12 @@ class Writer:
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
         literal = self.dialect.level if split.of.kind == "s" else self.dialect.double
-        keys = ", ".join(literal(v) for v in split.levels)
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
+        if self.code is not None and split.of.op == "column" and split.of.kind == "s" and split.levels:
+            coded = [self.code(split.of.data[0], v) for v in split.levels]
+            compared, keys = coded[0][0], ", ".join(str(number) for _, number in coded)
+        else:
+            keys = ", ".join(literal(v) for v in split.levels)
         found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared}={keys}"
         if not split.levels:
             found = f"{x} is null and {x} is not null"

@@ -27,6 +27,7 @@ TABLE: Mapping[str, str] = {
     "local": "anyport.targets.local",
     "mariadb": "anyport.targets.mariadb",
     "pgvector": "anyport.targets.pgvector",
+    "postgres": "anyport.targets.postgres",
     "rest": "anyport.targets.rest",
     "sqlite": "anyport.targets.sqlite",
     "sqlserver": "anyport.targets.sqlserver",

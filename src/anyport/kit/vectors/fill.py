@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from anyport.errors import AnyportError, BadData, Missing, Mistake, Unreachable, need
-from anyport.kit.postgres import first_line, opened
 from anyport.kit.vectors import read
 from anyport.kit.vectors.encode import Embedded, embed
 from anyport.kit.vectors.read import Opened
+from anyport.kit.vectors.server import first_line, opened
 from anyport.kit.vectors.spec import OPERATORS, Filling
 from anyport.kit.vectors.write import stage, write
 from anyport.predictor import Predictor

@@ -20,11 +20,11 @@ from anyport.errors import BadData, Missing, Mistake
 from anyport.golden.compare import Comparison
 from anyport.kit.database import plain, reason
 from anyport.kit.lock import environment
-from anyport.kit.postgres import cluster, first_line, opened, version
 from anyport.kit.process import Held, popen
 from anyport.kit.runtime import view
 from anyport.kit.vectors.command import load
 from anyport.kit.vectors.read import settle
+from anyport.kit.vectors.server import cluster, first_line, opened, version
 from anyport.kit.vectors.spec import Filling
 from anyport.predictor import blank, of
 from anyport.pyform import LOCK, lock_text

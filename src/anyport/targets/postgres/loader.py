@@ -1,0 +1,69 @@
+"""Inside PL/Python: the model of a table, opened once in each session and kept in GD; nothing is left on the disk."""
+
+
+def opened(plpy, GD, table, digest, python_path):  # type: ignore[no-untyped-def]
+    """The function that answers, from GD or from the table, whose bytes must have this sha256."""
+    import hashlib
+    import importlib.abc
+    import importlib.machinery
+    import importlib.util
+    import io
+    import os
+    import sys
+    import tempfile
+    import zipfile
+
+    key = "anyport " + digest
+    if key in GD:
+        return GD[key]
+    found = plpy.execute(f"select bytes from {table} where sha256 = '{digest}'")
+    if not len(found):
+        plpy.error(f"anyport: the table {table} has lost the model {digest[:12]}", hint="run up.sql again")
+    data = found[0]["bytes"]
+    if hashlib.sha256(data).hexdigest() != digest:
+        plpy.error(f"anyport: the model in {table} is not the one that was installed: its sha256 differs",
+                   hint="run down.sql, then up.sql")  # fmt: skip
+    if python_path and python_path not in sys.path:
+        sys.path.insert(0, python_path)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    for module in ("numpy", "onnxruntime", "msgspec"):
+        if importlib.util.find_spec(module) is None:
+            plpy.error(f"anyport: the server's Python {sys.version.split()[0]} has no {module}",
+                       hint="pip install numpy onnxruntime msgspec into a folder that the server can read, "
+                            "for this very version of Python, then build with -O python_path=THAT_FOLDER")  # fmt: skip
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    sources = {name: archive.read(name) for name in archive.namelist() if name.startswith("runtime/")}
+
+    class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+        """The modules of the archive's runtime/, from memory."""
+
+        def where(self, name: str) -> str | None:
+            base = "runtime/" + name.replace(".", "/")
+            return next((p for p in (base + "/__init__.py", base + ".py") if p in sources), None)
+
+        def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+            where = self.where(name)
+            if where is None:
+                return None
+            spec = importlib.machinery.ModuleSpec(name, self, origin=where, is_package=where.endswith("/__init__.py"))
+            return spec
+
+        def get_source(self, name):  # type: ignore[no-untyped-def]
+            return sources[self.where(name) or name].decode()
+
+    # of two versions of anyport in one session each has its own: what is open keeps the modules it was made of
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("anyport", "anyport_answer")]:
+        del sys.modules[name]
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        with tempfile.TemporaryDirectory(prefix="anyport-") as folder:
+            for name in archive.namelist():
+                if name.startswith("bundle/"):
+                    archive.extract(name, folder)
+            answering = importlib.import_module("anyport_answer").answering(os.path.join(folder, "bundle"))
+    finally:
+        sys.meta_path.remove(finder)
+        sys.meta_path.append(finder)  # for what is imported later
+    GD[key] = answering
+    return answering
