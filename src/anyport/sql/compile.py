@@ -9,13 +9,15 @@ from typing import Any
 from anyport.bundle import Bundle
 from anyport.errors import Impossible
 from anyport.signature import Field, Signature
+from anyport.sql.careful import lonely, number, outside, within
 from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
 from anyport.sql.fold import Folder, joined, trees_of
+from anyport.sql.named import chunked, lets
 from anyport.sql.read import read
-from anyport.sql.size import TINY, Limits, limits, nearest, reach
+from anyport.sql.size import Limits, limits, nearest, reach
 from anyport.sql.tree import cut
-from anyport.sql.write import Writer, chunked, lets
+from anyport.sql.write import Writer
 
 REFUSAL = "refusal"
 """The output that says why a row has no answer; NULL where it has one."""
@@ -303,28 +305,6 @@ def script(
     )  # fmt: skip
 
 
-def number(d: Dialect, x: str, known: Mapping[str, int]) -> str:
-    """The number of a text; NULL where it is none of those that the model knows."""
-    compared = d.binary.format(x)
-    return f"case {' '.join(f'when {compared} = {d.literal(k)} then {i}' for k, i in known.items())} end"
-
-
-def outside(d: Dialect, x: str, limit: float, near: float) -> str:
-    """Whether a column is so large, or so near to zero, that arithmetic with it may fail."""
-    if limit == 0.0 or near == float("inf"):
-        return f"{x} is not null"
-    return f"abs({x}) > {d.double(limit)} or ({x} <> 0 and abs({x}) < {d.double(near)})"
-
-
-def within(d: Dialect, x: str, limit: float) -> str:
-    """A column as arithmetic takes it where an overflow is an error: beyond `limit` it is infinite (or `limit`, where
-    there is no infinity), and near zero 0."""
-    most = d.double(limit)
-    up, down = (d.double(float("inf")), d.double(float("-inf"))) if d.infinity else (most, f"-{most}")
-    near = f"abs({x}) < {d.double(TINY)} then {d.double(0.0)}"
-    return f"case when {x} > {most} then {up} when {x} < -{most} then {down} when {near} else {x} end"
-
-
 def bounds(model: Compiled) -> Limits:
     """How large the columns may be where they are calculated with."""
     highest = {
@@ -333,14 +313,6 @@ def bounds(model: Compiled) -> Limits:
         for name in scalars(f)
     }  # fmt: skip
     return limits([*model.lets, *(a.node for a in model.answers)], highest)
-
-
-def lonely(d: Dialect, x: str, most: Limits, name: str) -> str:
-    """A column that may be larger where no other one is large."""
-    joint, own = d.double(most.joint), most.alone[name]
-    lost = f"when large < 2 and abs({x}) > {d.double(own)} then {d.branch(float('nan'))} " if name in most.gone else ""
-    far = f"when large < 2 and abs({x}) > {joint} then {within(d, x, own)}"
-    return f"case {lost}{far} else {within(d, x, most.joint)} end"
 
 
 def operand_type(d: Dialect, field: Field) -> str:

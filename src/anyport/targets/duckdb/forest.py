@@ -17,8 +17,8 @@ from anyport.sql.compile import Compiled
 from anyport.sql.dialect import DUCKDB as D
 from anyport.sql.expr import Node, order
 from anyport.sql.fold import trees_of
+from anyport.sql.named import lets
 from anyport.sql.tree import LEAF
-from anyport.sql.write import lets
 from anyport.targets.duckdb.grow import Feature, Shape, shape_of
 
 Way = Literal["case", "bits", "walk"]
