@@ -163,3 +163,11 @@ def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
             Sql(tuple(statements(artifact.path / "down.sql"))),
         ),
     )
+
+
+@contextmanager
+def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
+    """What runs a plan's SQL in the user's database. MariaDB commits a CREATE or DROP by itself, so the statements of a
+    step are such that each may be repeated."""
+    with parsed(live.dsn)() as connection:
+        yield partial(transaction, connection.run, connection.errors)
