@@ -37,7 +37,7 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py tests/slow/test_client_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py
 
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup tests/slow/test_docker.py tests/slow/test_docker_clouds.py

@@ -9,13 +9,14 @@ from typing import Any
 
 import engines
 import msgspec
+import packed
 import pytest
 import zoo
 
 from anyport import conformance, targets
-from anyport.bundle import Bundle
+from anyport.bundle import Bundle, read
 from anyport.errors import Missing
-from anyport.target import PROOFS
+from anyport.target import PROOFS, Reason
 
 SAMPLE = ("penguin_species", "counts", "fixed_batch", "notebook_class")
 """What a slow target that needs no program answers for in the default suite: text and nulls, a regression, a tensor,
@@ -46,6 +47,20 @@ def sampled() -> list[Any]:
     """Slow target × SAMPLE, where nothing but this Python has to be there."""
     free = [target for target in targets.TABLE if not targets.get(target).SPEC.programs]
     return [pair for pair in pairs(SAMPLE, tier="slow") if pair.values[0] in free]
+
+
+def unfit(target: str, bundle: Bundle) -> Reason | None:
+    """Why a bundle cannot go to a target, as the target says before any work."""
+    module = targets.get(target)
+    return targets.fits(module, bundle, targets.options(module, {}))
+
+
+def fitting(target: str, shelf: packed.Shelf) -> Path:
+    """A bundle that goes to the target: the example's, or else the first of a few unlike ones."""
+    for name in ("penguin_species", "components", "counts", "documents"):
+        if unfit(target, read(shelf.bundle(name))) is None:
+            return shelf.bundle(name)
+    raise AssertionError(f"none of the usual exhibits goes to {target}")
 
 
 def conforms(bundle: Bundle, target: str, folder: Path, **given: str) -> conformance.Report:

@@ -10,15 +10,27 @@ from typing import Any
 import engines
 import packed
 import pytest
-from tampering import TAMPERS, found_out, resealed, swap_two_columns
+from conforming import fitting
+from tampering import TAMPERS, change_the_numbers, found_out, resealed, swap_two_columns
 
 from anyport import cli, targets
 from anyport.bundle import read
 from anyport.golden import store
+from anyport.target import Spec
 
 ALL = [pytest.param(name, marks=getattr(pytest.mark, f"target_{name.replace('-', '_')}")) for name in targets.TABLE]
-TARGETS = [one for one in ALL if not targets.get(str(one.values[0])).SPEC.answers]
-"""Those whose engine is no service; tests/slow does the same with the others."""
+
+
+def spec(one: Any) -> Spec:
+    return targets.get(str(one.values[0])).SPEC
+
+
+TARGETS = [one for one in ALL if not spec(one).answers and spec(one).kind != "database"]
+"""Those whose engine is no service (tests/slow does the same with the others) and that answer from the bundle."""
+DATABASES = [
+    one for one in ALL if not spec(one).answers and spec(one).kind == "database" and one.values[0] != "pgvector"
+]
+"""Those that answer from SQL text: it is this that one would change."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +64,21 @@ def test_tampering_is_found_out(
     found_out(artefact, tamper, capsys)
 
 
+@pytest.mark.parametrize("target", DATABASES)
+def test_a_number_changed_in_the_sql_is_found_out(
+    artefacts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    engines.need(target)
+    if targets.get(target).SPEC.tier == "slow" and targets.get(target).SPEC.programs:
+        pytest.skip("its engine is started in the slow tests")
+    artefact = tmp_path / "artefact"
+    shutil.copytree(artefacts(target, "forest_behind_scaler"), artefact)
+    assert cli.main(["check", str(artefact)]) == 0
+    change_the_numbers(artefact)
+    assert cli.main(["check", str(artefact)]) == 5
+    assert "golden: row" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mismatch_is_shown_with_rows_and_values(
     artefacts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
@@ -72,10 +99,12 @@ def test_a_mismatch_is_shown_with_rows_and_values(
 @pytest.mark.parametrize("member", ["fast.onnx", "encoder.json", "golden.npz", "baseline.json"])
 @pytest.mark.parametrize("target", ALL)
 def test_a_changed_byte_is_an_error_that_names_the_file(
-    artefacts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, member: str
+    shelf: packed.Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, member: str
 ) -> None:
     artefact = tmp_path / "artefact"
-    shutil.copytree(artefacts(target, "penguin_species"), artefact)
+    shutil.copytree(targets.build(fitting(target, shelf), target, tmp_path / "built").path, artefact)
+    if not (artefact / "bundle" / member).is_file():
+        member = "fast.onnx"
     file = artefact / "bundle" / member
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1

@@ -32,6 +32,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 OWN = {
     "docs/serve/contracts.md": "test_contracts_page", "docs/serve/operations.md": "test_operations",
     "docs/serve/integrations.md": "test_integrations", "docs/serve/watching.md": "test_log",
+    "docs/targets/pgvector.md": "slow/test_pgvector_page",
 }  # fmt: skip
 """Pages whose examples need more than the penguins, and the tests that run them."""
 

@@ -1,6 +1,7 @@
 """anyport: one trained model, packed once, running anywhere, and proven to answer the same there as in the notebook.
 
-The whole API: `pack`, `inspect`, `load`, `build`, `check`, `connect`. Importing this module imports nothing else.
+The whole API: `pack`, `inspect`, `load`, `build`, `check`, `deploy`, `connect`. Importing this module imports nothing
+else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from anyport.bundle import Bundle, Tolerance
     from anyport.bundle import read as inspect
     from anyport.conformance import check
+    from anyport.deployment import deploy
     from anyport.errors import (
         AnyportError,
         BadData,
@@ -32,7 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnyportError", "AsyncRemoteModel", "BadData", "Bundle", "Busy", "Mistake", "Model", "NotThere", "RemoteModel",
     "ServerError", "Tolerance", "TooSlow", "Unauthorized", "Unreachable", "__version__", "build", "check", "connect",
-    "connect_async", "inspect", "load", "pack",
+    "connect_async", "deploy", "inspect", "load", "pack",
 ]  # fmt: skip
 
 WHERE = {
@@ -59,6 +61,7 @@ WHERE = {
     "check": ("anyport.conformance", "check"),
     "connect": ("anyport.remote", "connect"),
     "connect_async": ("anyport.remote", "connect_async"),
+    "deploy": ("anyport.deployment", "deploy"),
     "inspect": ("anyport.bundle", "read"),
     "load": ("anyport.model", "load"),
     "pack": ("anyport.packing", "pack"),

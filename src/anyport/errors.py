@@ -144,7 +144,7 @@ EXTRAS = {
     "mlflow": "mlflow", "uvicorn": "serve", "httptools": "serve", "cryptography": "sign", "uv": "python",
     "httpx": "client", "grpc": "grpc", "google": "grpc", "opentelemetry": "otel",
     "fastapi": "fastapi", "pydantic": "fastapi", "uvicorn_worker": "fastapi", "flask": "flask", "django": "django",
-    "rest_framework": "django", "psycopg": "postgres",
+    "rest_framework": "django", "psycopg": "postgres", "pymysql": "mysql", "sqlglot": "sql", "duckdb": "duckdb",
 }  # fmt: skip
 
 

@@ -73,6 +73,8 @@ class Artifact:
     form: Form
     digest: str
     """Of the bundle inside."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What -O said when it was built."""
 
 
 @dataclass(frozen=True)

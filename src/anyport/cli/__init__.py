@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from anyport import __version__
 from anyport.errors import AnyportError
 
-COMMANDS = ("pack", "inspect", "predict", "serve", "targets", "build", "check", "sign", "verify", "keygen", "doctor")
+COMMANDS = ("pack", "inspect", "predict", "serve", "targets", "build", "check", "deploy", "sign", "verify", "keygen",
+            "doctor")  # fmt: skip
 """One module each, beside this one."""
 
 

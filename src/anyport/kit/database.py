@@ -9,11 +9,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyport.batch import Batch, Column, Outcome, Refusal, rows
-from anyport.errors import BadData
+from anyport.errors import BadData, Mistake
 from anyport.predictor import blank
 from anyport.signature import Field, Signature
 from anyport.sql.compile import REFUSAL, scalars
 from anyport.sql.dialect import Dialect
+from anyport.target import Sql
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,18 @@ class Session(Protocol):
 
     def columns(self, table: str) -> Mapping[str, str]:
         """The columns of a table or view and their types, as the engine calls them."""
+
+
+def transaction(run: Callable[[str], Any], errors: tuple[type[Exception], ...], sql: Sql) -> None:
+    """Statements of a plan, all or none. Mistake with the engine's own words, nothing of it done."""
+    run("begin")
+    try:
+        for statement in sql.statements:
+            run(statement)
+    except errors as error:
+        run("rollback")
+        raise Mistake(f"{first_line(error)}; nothing of this step was done") from error
+    run("commit")
 
 
 class TablePredictor:

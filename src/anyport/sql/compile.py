@@ -9,13 +9,15 @@ from typing import Any
 from anyport.bundle import Bundle
 from anyport.errors import Impossible
 from anyport.signature import Field, Signature
+from anyport.sql.careful import lonely, number, outside, within
 from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
 from anyport.sql.fold import Folder, joined, trees_of
+from anyport.sql.named import chunked, lets
 from anyport.sql.read import read
-from anyport.sql.size import TINY, nearest, reach
+from anyport.sql.size import Limits, limits, nearest, reach
 from anyport.sql.tree import cut
-from anyport.sql.write import Writer, chunked, lets
+from anyport.sql.write import Writer
 
 REFUSAL = "refusal"
 """The output that says why a row has no answer; NULL where it has one."""
@@ -79,7 +81,14 @@ def of_graph(graph: bytes, signature: Signature, d: Dialect) -> Compiled:
         roots += found
     roots = shortened(program.pool, joined(program.pool, roots), d)
     answers = tuple(Answer(name, field, node) for (name, field), node in zip(names, roots, strict=True))
-    return Compiled(signature, answers, tuple(lets(roots)), Folder(trees_of(roots)))
+    return whole(signature, answers, d.cases)
+
+
+def whole(signature: Signature, answers: Sequence[Answer], cases: int = 0) -> Compiled:
+    """The model of these answers: thresholds folded, what is used more than once, or nests too deep, named."""
+    roots = [a.node for a in answers]
+    folder = Folder(trees_of(roots))
+    return Compiled(signature, tuple(answers), tuple(lets(roots, folder, cases)), folder)
 
 
 def shortened(pool: Pool, roots: Sequence[Node], d: Dialect) -> list[Node]:
@@ -122,9 +131,9 @@ def taken(d: Dialect, field: Field, x: str) -> str:
     if field.dtype == "datetime":
         return d.micros.format(x)
     if field.dtype == "bool" and field.nullable:
-        return f"case when {x} then {d.branch(1.0)} when not {x} then {d.double(0.0)} end"
+        return f"case when {d.holds(x)} then {d.branch(1.0)} when not {d.holds(x)} then {d.double(0.0)} end"
     if field.is_int and field.nullable:
-        return f"cast({x} as {d.types['double']})"
+        return d.cast(x, "double")
     return x
 
 
@@ -137,17 +146,18 @@ def refused(d: Dialect, field: Field, name: str, x: str) -> Iterator[tuple[str, 
     value = d.missing.format(x) if field.is_float else x
     if not field.nullable:
         yield f"{value} is null", words("a missing value")
-    if field.is_float and not field.infinite and d.infinity is not None:
-        yield f"abs({x}) = {d.infinity}", words("an infinity")
+    infinity = d.infinity or d.most
+    if field.is_float and not field.infinite and infinity:
+        yield f"abs({x}) = {infinity}", words("an infinity")
     if field.is_float or field.is_int:
-        finite = f" and abs({x}) < {d.infinity}" if field.is_float and d.infinity and field.infinite else ""
+        finite = f" and abs({x}) < {infinity}" if field.is_float and infinity and field.infinite else ""
         number = d.double if field.is_float else (lambda v: str(int(v)))
         if field.low is not None:
             yield f"{value} < {number(field.low)}{finite}", words("a number below")
         if field.high is not None:
             yield f"{value} > {number(field.high)}{finite}", words("a number above")
     if field.closed:
-        levels = ", ".join(d.literal(str(v)) if field.is_text else str(v) for v in field.levels or ())
+        levels = ", ".join(d.level(str(v)) if field.is_text else constant(d, v) for v in field.levels or ())
         compared = d.binary.format(x) if field.is_text else x
         yield f"{compared} not in ({levels})", words("another value")
 
@@ -156,7 +166,7 @@ def label(d: Dialect, field: Field, text: str) -> str:
     """The text of an answer as the signature's type: a class's label for its index."""
     if field.levels is None or not field.name.startswith("prediction"):
         if field.is_int:
-            return f"cast({text} as {d.types['bigint']})"
+            return d.cast(text, "bigint")
         return text
     whens = " ".join(f"when {i} then {constant(d, v)}" for i, v in enumerate(field.levels))
     return f"case {text} {whens} end"
@@ -176,8 +186,8 @@ def levelled(model: Compiled) -> list[list[Node]]:
     depth: dict[int, int] = {}
     named = {n.id for n in model.lets}
     layers: list[list[Node]] = []
-    for node in order([*model.lets, *(a.node for a in model.answers)]):
-        below = max((depth[a.id] for a in node.args), default=0)
+    for node in order([a.node for a in model.answers], model.folder.reads):
+        below = max((depth[a.id] for a in model.folder.reads(node)), default=0)
         if node.id in named:
             if len(layers) <= below:
                 layers.append([])
@@ -234,14 +244,18 @@ def script(
 
     def operand(name: str) -> str:
         p = inputs[places[name]]
-        if not d.raises or not (p.field.is_float or (p.field.is_int and limit < 1e20)):
+        if not d.raises or not (p.field.is_float or (p.field.is_int and most.joint < 1e20)):
             return column(name)
         if not clamped or not p.field.is_float:
             writer.used.add(f"{CALCULATED}{column(name)}")
             return column(name)
-        used[f"a{places[name]}"] = within(d, p.value, limit)
-        writer.used.add(f"a{places[name]}")
-        return f"a{places[name]}"
+        i = places[name]
+        if name in most.alone:
+            own[f"a{i}"] = lonely(d, column(name), most, name)
+        else:
+            used[f"a{i}"] = within(d, p.value, most.joint)
+        writer.used.add(f"a{i}")
+        return f"a{i}"
 
     def code(name: str, level: str) -> tuple[str, int]:
         known = numbers.setdefault(name, {})
@@ -249,58 +263,56 @@ def script(
         return f"c{places[name]}", known.setdefault(level, len(known) + 1)
 
     everything = [*model.lets, *(a.node for a in model.answers)]
-    limit = reach(everything) if d.raises else 0.0
+    most = Limits(0.0) if not d.raises else bounds(model) if clamped else Limits(reach(everything))
+    own: dict[str, str] = {}
     fields = {f.name: f for f in model.signature.inputs}
-    writer = Writer(d, fields, model.folder, column, operand, code if d.codes else None)
+    writer = Writer(d, fields, model.folder, column, operand, code if d.codes else None, lost=most.gone)
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):
         made = []
         for node in layer:
             writer.used = needs[f"v{count}"] = set()
-            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.bare(node))))
+            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.valued(node))))
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
     writer.used = wanted = set()
     answers = tuple(
-        Value(a.name, type_of(d, a.field), label(d, a.field, writer.text(a.node))) for a in model.answers
+        Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers
     )  # fmt: skip
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}
     kinds |= {f"c{i}": d.types["index"] for i in range(len(inputs))}
+    kinds["large"] = d.types["bigint"]
     used |= {f"c{places[name]}": number(d, inputs[places[name]].value, known) for name, known in numbers.items()}
     for name in sorted(needs, key=lambda v: -int(v[1:])):  # those that need others come after them
         wanted |= needs[name] if name in wanted else set()
+    if own:
+        wanted |= {"large", *(f"x{name[1:]}" for name in own)}
+        large = (f"case when abs({p.value}) > {d.double(most.small)} then 1 else 0 end"
+                 for p in inputs if p.field.is_float)  # fmt: skip
+        used["large"] = f"({' + '.join(large)})"
+        layers.insert(0, tuple(Value(name, d.types["double"], text) for name, text in sorted(own.items())))
     kept = tuple(tuple(v for v in layer if v.name in wanted) for layer in layers)
     calculated = sorted(v.removeprefix(CALCULATED) for v in wanted if v.startswith(CALCULATED))
-    near = nearest(everything, limit) if calculated else 0.0
+    near = nearest(everything, most.joint) if calculated else 0.0
     return Script(
         tuple(Value(name, kinds[name], text) for name, text in sorted(used.items()) if name in wanted),
-        f"case {' '.join(refusals)} end" if refusals else f"cast(null as {d.types['text']})",
+        f"case {' '.join(refusals)} end" if refusals else d.cast("null", "text"),
         tuple(layer for layer in kept if layer), answers,
-        " or ".join(outside(d, x, limit, near) for x in calculated),
+        " or ".join(outside(d, x, most.joint, near) for x in calculated),
     )  # fmt: skip
 
 
-def number(d: Dialect, x: str, known: Mapping[str, int]) -> str:
-    """The number of a text; NULL where it is none of those that the model knows."""
-    compared = d.binary.format(x)
-    return f"case {' '.join(f'when {compared} = {d.literal(k)} then {i}' for k, i in known.items())} end"
-
-
-def outside(d: Dialect, x: str, limit: float, near: float) -> str:
-    """Whether a column is so large, or so near to zero, that arithmetic with it may fail."""
-    if limit == 0.0 or near == float("inf"):
-        return f"{x} is not null"
-    return f"abs({x}) > {d.double(limit)} or ({x} <> 0 and abs({x}) < {d.double(near)})"
-
-
-def within(d: Dialect, x: str, limit: float) -> str:
-    """A column as arithmetic takes it where an overflow is an error: beyond `limit` it is infinite, and near zero 0."""
-    up, down, most = d.double(float("inf")), d.double(float("-inf")), d.double(limit)
-    near = f"abs({x}) < {d.double(TINY)} then {d.double(0.0)}"
-    return f"case when {x} > {most} then {up} when {x} < -{most} then {down} when {near} else {x} end"
+def bounds(model: Compiled) -> Limits:
+    """How large the columns may be where they are calculated with."""
+    highest = {
+        name: max(abs(f.low), abs(f.high))
+        for f in model.signature.inputs if f.is_float and f.low is not None and f.high is not None
+        for name in scalars(f)
+    }  # fmt: skip
+    return limits([*model.lets, *(a.node for a in model.answers)], highest)
 
 
 def operand_type(d: Dialect, field: Field) -> str:
@@ -328,11 +340,17 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     copy an expression into every place that uses it).
     """
     made = script(model, d)
+    width = len(keys) + len(made.columns) + 1 + sum(map(len, made.layers))
+    if d.columns and width > d.columns:
+        raise Impossible(f"the model needs {width:,} values in between; {d.name} has room for {d.columns:,} columns")
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
-    parts = [f"layer0 as {fence}(\n  select {', '.join([*first, f'{made.why} as why'])}\n  from {source}\n)"]
+    width = len(first) + 1
+    shown = ", ".join([*first, f"{made.why} as why"])
+    parts = [f"layer0 as {fence}(\n  select {shown}\n  from {source}{end(d, width)})"]
     for depth, layer in enumerate(made.layers):
         shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
-        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}\n)")
+        width += len(layer)
+        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),
         *(f"case when why is null then {v.text} end as {d.ident(v.name)}" for v in made.answers),
@@ -340,6 +358,11 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     ]
     chain = ",\n".join(parts)
     return f"with {chain}\nselect\n  " + ",\n  ".join(last) + f"\nfrom layer{len(parts) - 1}"
+
+
+def end(d: Dialect, width: int) -> str:
+    """The end of a layer of so many columns."""
+    return f"\n  {d.fenced.format(', '.join(['null'] * width))}\n" if d.fenced else "\n"
 
 
 def values_of(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:

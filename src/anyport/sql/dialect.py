@@ -16,6 +16,8 @@ class Dialect:
     name: str
     types: Mapping[str, str]
     """Of columns: dtype → type; "double", "bigint", "text", "boolean" are always there."""
+    casts: Mapping[str, str] = field(default_factory=dict)
+    """What CAST calls a type where that is not what a column of it is called."""
     quote: str = '"'
     """What stands around a name; doubled inside it."""
     name_bytes: int = 63
@@ -26,8 +28,14 @@ class Dialect:
     """A double that stands alone in a CASE, which would else be of another type."""
     infinity: str | None = "'Infinity'::double precision"
     """None: the engine has no infinity, and what would be one is NULL."""
+    most: str = ""
+    """Of an engine without infinity: the number that stands for one in a column."""
     missing: str = "nullif({}, 'NaN')"
     """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
+    choice: str = "case when {} then {} else {} end"
+    """One of two values, as a tree's split writes it."""
+    cut: str = "trunc({})"
+    """A double without its fraction: casts round."""
     functions: Mapping[str, str] = field(default_factory=dict)
     """Operations that it writes in another way; `{0}`, `{1}` are the arguments."""
     greatest: tuple[str, str] | None = ("least", "greatest")
@@ -49,16 +57,22 @@ class Dialect:
     """A comparison is a value."""
     binary: str = "{}"
     """A text column compared byte by byte."""
+    mark: str = ""
+    """What `binary` puts behind a text, where trailing spaces would not count."""
     micros: str = ""
     """A timestamp column as microseconds since 1970, UTC."""
     depth: int = 0
-    """Most nested CASE; 0 for no limit that matters."""
+    """Most nested CASE of a tree; 0 for no limit that matters."""
+    cases: int = 0
+    """Most nested CASE of any kind."""
     terms: int = 200
     """Most terms of a sum in one expression: parsers and planners recurse."""
     longest: int = 0
     """Characters of one statement; 0 for no limit."""
     columns: int = 0
     """Most columns of a table or select list."""
+    fenced: str = ""
+    """What ends a layer of values so that it is not merged into the next; `{}` is a NULL for each column."""
 
     def ident(self, name: str) -> str:
         """A name in quotes. Impossible where the engine would cut it."""
@@ -76,22 +90,44 @@ class Dialect:
         return self.text.format("".join(self.escape.get(c, c) for c in text))
 
     def double(self, value: float) -> str:
-        """A double, exactly."""
+        """A double, exactly, where anything may stand beside it."""
+        text = self.alone(value)
+        return f"({text})" if text.startswith("-") else text
+
+    def alone(self, value: float) -> str:
+        """A double, exactly, between words, commas or comparisons; a sign may come first."""
         if value != value:
             return "null"
         if value in (float("inf"), float("-inf")):
             if self.infinity is None:
                 return "null"
-            return self.infinity if value > 0 else f"(-{self.infinity})"
+            return self.infinity if value > 0 else f"-{self.infinity}"
         text = repr(float(value))
-        if "e" in text:
-            return text if value >= 0 else f"({text})"
-        text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
-        return text if value >= 0 else f"({text})"
+        if "e" not in text:
+            text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
+        return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
+
+    def level(self, text: str) -> str:
+        """A text to compare a `binary` column with."""
+        return self.literal(text + self.mark)
+
+    def holds(self, text: str) -> str:
+        """A column of truths as a condition."""
+        return text if self.truths else f"({text} = 1)"
+
+    def bound(self, value: float) -> str:
+        """A double to compare with: an infinity is the number that stands for one."""
+        if self.most and value in (float("inf"), float("-inf")):
+            return self.most if value > 0 else f"-{self.most}"
+        return self.alone(value)
 
     def branch(self, value: float) -> str:
         """A double as what a CASE gives: the others of its branches take its type."""
-        return self.typed.format(self.double(value)) if value == value else f"cast(null as {self.types['double']})"
+        return self.typed.format(self.alone(value)) if value == value else self.cast("null", "double")
+
+    def cast(self, text: str, kind: str) -> str:
+        """An expression as "double", "bigint", "text" or "boolean"."""
+        return f"cast({text} as {self.casts.get(kind, self.types[kind])})"
 
     def type_of(self, column: Field) -> str:
         """The type of an input column."""
@@ -108,6 +144,7 @@ POSTGRES = Dialect(
     types={"double": "double precision", "float32": "real", "bigint": "bigint", "int32": "integer", "int16": "smallint",
            "int8": "smallint", "uint8": "smallint", "uint16": "integer", "uint64": "numeric(20)", "boolean": "boolean",
            "text": "text", "timestamp": "timestamp with time zone", "index": "integer"},
+    number="{}",
     functions={
         "log": "ln({0})",
         "pow": "case when {0} > 0 then case when {1} * ln({0}) > 709.78e0 then 'Infinity'::float8 "
@@ -140,10 +177,12 @@ DUCKDB = Dialect(
     name_bytes=10_000,
     infinity="'Infinity'::DOUBLE",
     missing="case when isnan({0}) then null else {0} end",
+    choice="if({},{},{})",
     functions={"log": "ln({0})"},
-    single="cast({} as FLOAT)",
+    single="try_cast({} as FLOAT)",
     micros="epoch_us({})",
 )  # fmt: skip
+"""CAST to FLOAT raises an error beyond single precision, in rows that are refused too; TRY_CAST gives NULL."""
 SQLITE = Dialect(
     name="SQLite",
     types={"double": "REAL", "bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "timestamp": "INTEGER",
@@ -152,6 +191,8 @@ SQLITE = Dialect(
     number="{}",
     infinity="9e999",
     missing="{}",
+    choice="iif({},{},{})",
+    cut="{}",
     functions={"log": "ln({0})"},
     greatest=("min", "max"),
     single=None,

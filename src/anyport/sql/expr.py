@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from anyport.errors import Impossible
@@ -196,8 +197,8 @@ def _pick(index: Any, *values: Any) -> Any:
     return np.stack(np.broadcast_arrays(*values))[index, np.arange(len(index)) % len(values[0])]
 
 
-def order(roots: Iterable[Node]) -> list[Node]:
-    """Every node below `roots`, arguments before those who use them."""
+def order(roots: Iterable[Node], below: Callable[[Node], Sequence[Node]] = attrgetter("args")) -> list[Node]:
+    """Every node below `roots`, those below another before it; `below` says what stands below a node."""
     seen: set[int] = set()
     found: list[Node] = []
     stack: list[tuple[Node, bool]] = [(r, False) for r in reversed(list(roots))]
@@ -208,7 +209,7 @@ def order(roots: Iterable[Node]) -> list[Node]:
         elif node.id not in seen:
             seen.add(node.id)
             stack.append((node, True))
-            stack += [(a, False) for a in node.args if a.id not in seen]
+            stack += [(a, False) for a in below(node) if a.id not in seen]
     return found
 
 

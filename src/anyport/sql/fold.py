@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from anyport.golden.rules import order as position
 from anyport.sql.expr import Node, Pool, evaluate, is_nan, order
-from anyport.sql.tree import ENDS, MEMBER, Tree
+from anyport.sql.tree import ENDS, LINK, MEMBER, Tree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +138,7 @@ class Folder:
             for threshold, limit in zip(thresholds.tolist(), limits(of, column, thresholds, way).tolist(), strict=True):
                 self.found[of.id, threshold] = (limit, way)
             self.gone[of.id] = float(evaluate([of], {column.data[0]: np.array([np.nan])}, 1)[0][0])
+        self.asked: dict[int, list[Node]] = {}
         self.texts: dict[int, tuple[Node, list[str], NDArray[Any]]] = {}
 
     def lone(self, node: Node) -> Node | None:
@@ -169,6 +170,17 @@ class Folder:
         if limit == (float("inf") if way > 0 else float("-inf")):
             return Split("all", column, gone_left=left)
         return Split("le" if way > 0 else "ge", column, limit, gone_left=left)
+
+    def reads(self, node: Node) -> Sequence[Node]:
+        """What the text of a node holds: its arguments; of a tree what its splits ask, each as often as they do."""
+        if node.op != "tree":
+            return node.args
+        if node.id not in self.asked:
+            tree: Tree = node.data
+            found = [node.args[f] for m, f in zip(tree.mode, tree.feature, strict=True) if m == LINK]
+            found += [self.split(node, at).of for at, m in enumerate(tree.mode) if m not in ENDS]
+            self.asked[node.id] = found
+        return self.asked[node.id]
 
     def by_level(self, tree: Tree, at: int, of: Node, column: Node) -> Split:
         """Of a text column: which levels go left."""

@@ -111,8 +111,17 @@ def mean(pool: Pool, terms: list[Node]) -> Node:
     return pool.apply("div", pool.sum(terms), pool.const(float(len(terms))))
 
 
+def paired(pool: Pool, op: str, terms: Sequence[Node]) -> Node:
+    """min or max of many terms, two by two: parsers nest no deeper than a hundred."""
+    terms = list(terms)
+    while len(terms) > 1:
+        pairs = [pool.apply(op, a, b) for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = [*pairs, *terms[2 * len(pairs) :]]
+    return terms[0]
+
+
 def chain(op: str) -> Callable[[Pool, list[Node]], Node]:
-    return lambda pool, terms: reduce(lambda a, b: pool.apply(op, a, b), terms)
+    return lambda pool, terms: paired(pool, op, terms)
 
 
 def best(op: str) -> Operator:
@@ -139,7 +148,7 @@ def first_best(pool: Pool, terms: list[Node], op: str) -> Node:
     """The index of the first of the best terms."""
     if len(terms) == 2:
         return pool.apply("where", pool.apply(op, terms[1], terms[0]), pool.const(1), pool.const(0))
-    top = reduce(lambda a, b: pool.apply("max" if op == "gt" else "min", a, b), terms)
+    top = paired(pool, "max" if op == "gt" else "min", terms)
     index = pool.const(0)  # also where all of them are missing
     for i in range(len(terms) - 1, 0, -1):
         index = pool.apply("where", pool.apply("eq", terms[i], top), pool.const(i), index)
@@ -236,7 +245,7 @@ def softmax(pool: Pool, given: Sequence[Any], attributes: Mapping[str, Any]) -> 
     out = np.empty(moved.shape, object)
     for at in np.ndindex(moved.shape[:-1]):
         line = moved[at].tolist()
-        top = reduce(lambda a, b: pool.apply("max", a, b), line)
+        top = paired(pool, "max", line)
         raised = [pool.apply("exp", pool.apply("sub", v, top)) for v in line]
         whole_ = pool.sum(raised)
         out[at] = [pool.apply("div", v, whole_) for v in raised]

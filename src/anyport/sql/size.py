@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from anyport.sql.expr import Node, order
+from anyport.sql.expr import Node, evaluate, order
 
 TINY = 1e-100
 """Nearer to zero a column counts as zero where it is calculated with: even its cube is then no underflow."""
@@ -89,11 +91,60 @@ def smallest(node: Node, args: Sequence[float], size: Mapping[int, float], near:
     return min((a for a, n in zip(args, node.args, strict=True) if n.kind == "f"), default=1.0)
 
 
-def fits(nodes: Sequence[Node], most: float) -> bool:
-    """Whether every value stays finite where no column is beyond `most`."""
+@dataclass(frozen=True)
+class Limits:
+    """How large a row's columns may be where they are calculated with."""
+
+    joint: float
+    """All of them at once."""
+    small: float = 0.0
+    """So small that they do not count beside a larger one."""
+    alone: Mapping[str, float] = field(default_factory=dict)
+    """A column, where all others are `small`."""
+    gone: frozenset[str] = frozenset()
+    """Columns beyond whose limit the original's own infinities cancel out: it has no number to answer."""
+
+
+def limits(roots: Sequence[Node], highest: Mapping[str, float]) -> Limits:
+    """`highest`: the largest that the original answers, of columns for which it refuses anything larger."""
+    joint = reach(roots)
+    nodes = order(roots)
+    small = joint * 1e-30
+    alone, gone = {}, set()
+    for name, high in highest.items():
+        if high <= joint or not fits(nodes, small, {name: min(joint * 1.001, high)}):
+            continue
+        alone[name] = high if fits(nodes, small, {name: high}) else between(nodes, small, name, joint, high)
+        if alone[name] < high and cancelled(nodes, roots, name, high):
+            gone.add(name)
+    return Limits(joint, small, alone, frozenset(gone))
+
+
+def between(nodes: Sequence[Node], small: float, name: str, low: float, high: float) -> float:
+    """The largest number, nearly, that the column may hold alone."""
+    while high / low > 1 + 1e-9:
+        middle = math.sqrt(low) * math.sqrt(high)
+        low, high = (middle, high) if fits(nodes, small, {name: middle}) else (low, middle)
+    return low
+
+
+def cancelled(nodes: Sequence[Node], roots: Sequence[Node], name: str, high: float) -> bool:
+    """Whether a number of the answer is missing where the column is at its largest, or at minus that."""
+    import numpy as np
+
+    kinds: Mapping[str, Any] = {"f": np.zeros(2), "i": np.zeros(2, int), "b": np.zeros(2, bool),
+                                "s": np.array([None] * 2)}  # fmt: skip
+    columns = {n.data[0]: kinds[n.kind] for n in nodes if n.op == "column"}
+    values = evaluate(roots, {**columns, name: np.array([high, -high])}, 2)
+    return any(np.isnan(v).any() for v in values if v.dtype.kind == "f")
+
+
+def fits(nodes: Sequence[Node], most: float, other: Mapping[str, float] | None = None) -> bool:
+    """Whether every value stays finite where no column is beyond `most`; `other`: columns that may be larger."""
     size: dict[int, float] = {}
     for node in nodes:
-        found = magnitude(node, [size[a.id] for a in node.args], most)
+        limit = other.get(node.data[0], most) if other and node.op == "column" else most
+        found = magnitude(node, [size[a.id] for a in node.args], limit)
         if math.isinf(found):
             return False
         size[node.id] = found
@@ -123,7 +174,8 @@ def magnitude(node: Node, args: Sequence[float], most: float) -> float:
         by = node.args[1]
         return args[0] / abs(float(by.data)) if by.op == "const" and by.data else args[0] * 1e16
     if op == "f32":
-        return args[0] if args[0] < 3.4e38 else math.inf
+        # without single precision it is calculated with a factor of 2^29; with it, beyond its range it is no number
+        return args[0] * 1e9 if args[0] * 1e9 < 3.4e38 else math.inf
     if op == "exp":
         return 1e16  # of something not above zero in every model that takes it; else the text itself is guarded
     if op == "pow":
@@ -138,4 +190,4 @@ def magnitude(node: Node, args: Sequence[float], most: float) -> float:
     return max(args[1:] if op in ("where", "pick") else args, default=1.0)
 
 
-__all__ = ["TINY", "nearest", "reach"]
+__all__ = ["TINY", "Limits", "limits", "nearest", "reach"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -9,14 +10,12 @@ from functools import reduce
 from anyport.errors import Impossible
 from anyport.signature import Field
 from anyport.sql.dialect import Dialect
-from anyport.sql.expr import Node, Pool, order
+from anyport.sql.expr import Node, order
 from anyport.sql.fold import Folder, Split
 from anyport.sql.tree import LEAF, LINK, Tree
 
 COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
-TWICE = {"min", "max", "div", "log", "sqrt", "exp", "sign", "f32", "not", "tanh", "pow"}
-"""Operations whose text may hold their arguments more than once."""
 
 
 @dataclass
@@ -36,25 +35,44 @@ class Writer:
     """Expressions that have a name there."""
     used: set[str] = field(default_factory=set)
     """Names that the text written since this was last emptied holds."""
-
-    def text(self, node: Node) -> str:
-        """The text of an expression."""
-        if node.id in self.named:
-            self.used.add(self.named[node.id])
-            return self.named[node.id]
-        return self.bare(node)
+    lost: frozenset[str] = frozenset()
+    """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
 
     def gone(self, node: Node) -> bool:
         """Whether an expression may be missing."""
-        return self.dialect.nan or may_be_gone(node)
+        return self.dialect.nan or may_be_gone(node, self.lost)
+
+    def text(self, node: Node) -> str:
+        """The text of an expression; of a truth, as a condition."""
+        if node.id in self.named:
+            name = self.named[node.id]
+            self.used.add(name)
+            return self.dialect.holds(name) if node.kind == "b" else name
+        return self.bare(node)
+
+    def value(self, node: Node) -> str:
+        """The text of an expression as a value, its name where it has one."""
+        if node.id in self.named:
+            self.used.add(self.named[node.id])
+            return self.named[node.id]
+        return self.valued(node)
+
+    def valued(self, node: Node) -> str:
+        """The text of an expression as a value, its own name aside."""
+        if node.kind != "b" or self.dialect.truths:
+            return self.bare(node)
+        return self.operand(node.data[0]) if node.op == "column" else f"case when {self.bare(node)} then 1 else 0 end"
 
     def bare(self, node: Node) -> str:
         """The text of an expression, its own name aside."""
         d, op, args = self.dialect, node.op, node.args
         if op == "const":
             return self.constant(node)
+        if op == "text":  # an engine's own words, made after everything else
+            return str(node.data).format(*map(self.text, args))
         if op == "column":
-            return self.operand(node.data[0])
+            x = self.operand(node.data[0])
+            return d.holds(x) if node.kind == "b" else x
         if op == "tree":
             return self.tree(node, 0)
         if op == "lookup":
@@ -66,16 +84,15 @@ class Writer:
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
         if op in COMPARE:
-            return f"({self.text(args[0])} {COMPARE[op]} {self.text(args[1])})"
+            return f"({self.compared(args[0])} {COMPARE[op]} {self.compared(args[1])})"
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
-            x = self.text(args[0])
-            return f"(not coalesce({x}, false))" if self.gone(args[0]) else f"(not {x})"
+            return self.negated(args[0])
         if op == "missing":
-            return f"({self.text(args[0])} is null)"
+            return f"({self.compared(args[0])} is null)"
         if op == "where":
-            return f"case when {self.text(args[0])} then {self.branch(args[1])} else {self.text(args[2])} end"
+            return self.where(node)
         if op == "pick":
             whens = " ".join(f"when {i} then {self.branch(v)}" for i, v in enumerate(args[1:-1]))
             return f"case {self.text(args[0])} {whens} else {self.text(args[-1])} end"
@@ -92,18 +109,57 @@ class Writer:
         if op == "f32":
             return self.rounded(args[0])
         if op == "isinf":
-            x = self.text(args[0])
-            return f"(abs({x}) = {d.infinity})" if d.infinity else f"({x} is null and false)"
+            return self.infinite(args[0])
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
+
+    def negated(self, node: Node) -> str:
+        x = self.text(node)
+        if not self.gone(node):
+            return f"(not {x})"
+        return f"(not coalesce({x}, false))" if self.dialect.truths else f"(case when {x} then 0 else 1 end = 1)"
+
+    def infinite(self, node: Node) -> str:
+        d = self.dialect
+        if d.infinity:
+            return f"(abs({self.text(node)}) = {d.infinity})"
+        if node.op == "column" and d.most:
+            return f"(abs({self.column(node.data[0])}) = {d.most})"
+        return f"({self.text(node)} is null and {self.constant_truth(False)})"
+
+    def compared(self, node: Node) -> str:
+        """The text of what is compared: a column as it came, however small; an infinity as the engine has it; a truth
+        as a value."""
+        if node.op == "const" and node.kind == "f":
+            return self.dialect.bound(node.data)
+        if node.op == "column":
+            return self.column(node.data[0])
+        return self.value(node) if node.kind == "b" else self.text(node)
 
     def constant(self, node: Node) -> str:
         if node.kind == "f":
             return self.dialect.double(node.data)
         if node.kind == "b":
-            return "true" if node.data else "false"
+            return self.constant_truth(node.data)
         return str(node.data) if node.kind == "i" else self.dialect.literal(node.data)
+
+    def constant_truth(self, value: bool) -> str:
+        """True or false."""
+        if self.dialect.truths:
+            return "true" if value else "false"
+        return "(1 = 1)" if value else "(1 = 0)"
+
+    def where(self, node: Node) -> str:
+        """One CASE of all that follows as ELSE."""
+        if node.kind == "b" and not self.dialect.truths:
+            condition, first, second = node.args
+            return f"(case when {self.text(condition)} then {self.value(first)} else {self.value(second)} end = 1)"
+        whens: list[str] = []
+        while node.op == "where" and (not whens or node.id not in self.named):
+            whens.append(f"when {self.text(node.args[0])} then {self.branch(node.args[1])}")
+            node = node.args[2]
+        return f"case {' '.join(whens)} else {self.text(node)} end"
 
     def branch(self, node: Node) -> str:
         """The text of what the first branch of a CASE gives: the others take its type."""
@@ -119,26 +175,31 @@ class Writer:
         return f"({' + '.join(single.format(self.text(a)) for a in node.args)})"
 
     def extreme(self, node: Node) -> str:
-        a, b = map(self.text, node.args)
         if self.dialect.greatest and not any(map(self.gone, node.args)):
-            return f"{self.dialect.greatest[node.op == 'max']}({a}, {b})"
+            return f"{self.dialect.greatest[node.op == 'max']}({', '.join(map(self.text, self.every(node)))})"
+        a, b = map(self.text, node.args)
         sign = ">=" if node.op == "max" else "<="
         # not ELSE: where one is missing both comparisons are unknown, and so is the answer
         return f"case when {a} {sign} {b} then {a} when {b} {sign} {a} then {b} end"
 
+    def every(self, node: Node) -> list[Node]:
+        """All terms of a min or max, those of its own unnamed terms too."""
+        found: list[Node] = []
+        for arg in node.args:
+            found += self.every(arg) if arg.op == node.op and arg.id not in self.named else [arg]
+        return found
+
     def floated(self, node: Node) -> str:
-        x, double = self.text(node), self.dialect.types["double"]
+        x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then {self.dialect.branch(1.0)} else {self.dialect.double(0.0)} end"
-        return f"cast({x} as {double})"
+        return self.dialect.cast(x, "double")
 
     def whole(self, node: Node) -> str:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        if node.op in ("floor", "tree", "lookup"):
-            return f"cast({x} as {self.dialect.types['bigint']})"
-        raise Impossible("the graph cuts a number to an integer, which engines round instead")
+        return self.dialect.cast(self.dialect.cut.format(x), "bigint")
 
     def divided(self, a: Node, b: Node) -> str:
         x, y = self.text(a), self.text(b)
@@ -153,7 +214,7 @@ class Writer:
     def rounded(self, node: Node) -> str:
         x, single = self.text(node), self.dialect.single
         if single is not None:
-            return f"cast({single.format(x)} as {self.dialect.types['double']})"
+            return self.dialect.cast(single.format(x), "double")
         # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
         return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
 
@@ -162,9 +223,9 @@ class Writer:
         x, d = self.text(args[0]), self.dialect
         if op == "exp" and (d.raises or d.infinity is None):
             # below, PostgreSQL says "value out of range: underflow"; above, overflow
-            up = d.double(float("inf"))
-            low = d.double(d.vanishing)
-            return f"case when {x} < {low} then {d.branch(0.0)} when {x} > 709.78e0 then {up} else {text} end"
+            most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
+            over = f"when {x} > {d.double(most)} then {d.double(up)}"
+            return f"case when {x} < {d.double(d.vanishing)} then {d.branch(0.0)} {over} else {text} end"
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":
@@ -177,7 +238,7 @@ class Writer:
         value = self.dialect.branch if node.kind == "f" else str
         groups: dict[str, list[str]] = {}
         for key, found in table:
-            groups.setdefault(value(found), []).append(self.dialect.literal(key))
+            groups.setdefault(value(found), []).append(self.dialect.level(key))
         compared = self.dialect.binary.format(x)
         whens = [f"when {x} is null then {value(gone)}"] if value(gone) != value(other) else []
         for found, keys in groups.items():
@@ -189,7 +250,7 @@ class Writer:
         """A tree as nested CASE."""
         tree: Tree = node.data
         if tree.mode[at] == LEAF:
-            return self.dialect.double(tree.values[at])
+            return self.dialect.alone(tree.values[at])
         if tree.mode[at] == LINK:
             return self.text(node.args[tree.feature[at]])
         split = self.folder.split(node, at)
@@ -201,7 +262,7 @@ class Writer:
             return left
         first, second = (left, right) if then_left else (right, left)
         first = self.first(node, first, tree.left[at] if then_left else tree.right[at])
-        return f"case when {when} then {first} else {second} end"
+        return self.dialect.choice.format(when, first, second)
 
     def first(self, node: Node, text: str, at: int) -> str:
         """The text of a tree's piece as the first branch of a CASE."""
@@ -216,32 +277,32 @@ class Writer:
         if here == gone or not self.gone(split.of):
             return self.tree(node, here)
         lost = self.first(node, self.tree(node, gone), gone)
-        return f"case when {self.text(split.of)} is null then {lost} else {self.tree(node, here)} end"
+        return f"case when {self.compared(split.of)} is null then {lost} else {self.tree(node, here)} end"
 
     def test(self, split: Split) -> tuple[str, bool]:
         """A condition that is not unknown where it decides, and whether rows that meet it go left."""
-        x = self.column(split.of.data[0]) if split.of.op == "column" else self.text(split.of)
+        x = self.compared(split.of)
         if split.test == "is":
-            return x, False
+            return self.dialect.holds(x), False
         if split.test == "in":
             return self.member(split, x)
-        limit = self.dialect.double(split.limit)
+        limit = self.dialect.bound(split.limit)
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
         if split.gone_left:
-            return f"{x} {'>' if split.test == 'le' else '<'} {limit}", False
-        return f"{x} {'<=' if split.test == 'le' else '>='} {limit}", True
+            return f"{x}{'>' if split.test == 'le' else '<'}{limit}", False
+        return f"{x}{'<=' if split.test == 'le' else '>='}{limit}", True
 
     def member(self, split: Split, x: str) -> tuple[str, bool]:
-        literal = self.dialect.literal if split.of.kind == "s" else self.dialect.double
+        literal = self.dialect.level if split.of.kind == "s" else self.dialect.double
         compared = self.dialect.binary.format(x) if split.of.kind == "s" else x
         if self.code is not None and split.of.op == "column" and split.of.kind == "s" and split.levels:
             coded = [self.code(split.of.data[0], v) for v in split.levels]
             compared, keys = coded[0][0], ", ".join(str(number) for _, number in coded)
         else:
             keys = ", ".join(literal(v) for v in split.levels)
-        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared} = {keys}"
+        found = f"{compared} in ({keys})" if len(split.levels) != 1 else f"{compared}={keys}"
         if not split.levels:
             found = f"{x} is null and {x} is not null"
         if split.gone_left == split.other:
@@ -254,13 +315,14 @@ def math_floor(value: float) -> int:
     return int(value // 1)
 
 
-def may_be_gone(node: Node) -> bool:
-    """Whether an expression may be missing, as far as its form tells."""
+def may_be_gone(node: Node, lost: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression may be missing, as far as its form tells; `lost`: columns that may be, though no row is
+    refused for it."""
     gone: dict[int, bool] = {}
     for n in order([node]):
         args = [gone[a.id] for a in n.args]
         if n.op == "column":
-            value = n.data[1]  # a row in which another is missing has no answer
+            value = n.data[1] or n.data[0] in lost  # a row in which another is missing has no answer
         elif n.op == "const":
             value = n.data != n.data
         elif n.op == "missing":
@@ -294,29 +356,3 @@ def not_negative(node: Node) -> bool:
     """Whether an expression is zero or above, as far as its form tells."""
     return node.op in ("exp", "abs", "sqrt") or positive(node) or (node.op in ("sum", "add", "max") and (
         all if node.op != "max" else any)(map(not_negative, node.args)))  # fmt: skip
-
-
-def chunked(node: Node, pool: Pool, most: int) -> Node:
-    """A long sum as sums of sums, in the same order."""
-    terms = list(node.args)
-    while len(terms) > most:
-        terms = [pool.node(node.op, terms[:most], None, node.kind), *terms[most:]]
-    return pool.node(node.op, terms, None, node.kind)
-
-
-def lets(roots: Sequence[Node]) -> list[Node]:
-    """The expressions to be named: used more than once and more than a name long; partial sums too."""
-    uses: dict[int, int] = {}
-    nodes = order(roots)
-    for node in nodes:
-        for arg in node.args:
-            uses[arg.id] = uses.get(arg.id, 0) + (2 if node.op in TWICE else 1)
-        if node.op == "tree":
-            for mode, feature in zip(node.data.mode, node.data.feature, strict=True):
-                if mode != LEAF:
-                    of = node.args[feature].id
-                    uses[of] = uses.get(of, 0) + (2 if mode == LINK else 1)
-    for root in roots:
-        uses[root.id] = uses.get(root.id, 0) + 1
-    partial = {a.id for n in nodes if n.op in ("sum", "sum32") for a in n.args if a.op == n.op}
-    return [n for n in nodes if n.op not in ("column", "const") and (uses.get(n.id, 0) > 1 or n.id in partial)]

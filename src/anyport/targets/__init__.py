@@ -7,23 +7,30 @@ import importlib
 import importlib.metadata
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
-from anyport.bundle import Bundle, read, writing
+from anyport.bundle import Bundle, Form, read, writing
 from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "bigquery": "anyport.targets.bigquery",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
+    "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
     "local": "anyport.targets.local",
+    "mariadb": "anyport.targets.mariadb",
+    "pgvector": "anyport.targets.pgvector",
     "postgres": "anyport.targets.postgres",
     "rest": "anyport.targets.rest",
+    "sqlite": "anyport.targets.sqlite",
+    "sqlserver": "anyport.targets.sqlserver",
 }
 """Name → module, sorted."""
 
@@ -96,14 +103,24 @@ def build(bundle: Bundle | str | Path, to: str, out: str | Path, **given: str) -
     if reason is not None:
         raise Impossible(reason.why, fix=reason.fix)
     with writing(Path(out)) as work:
-        made = target.build(bundle, work, chosen)
+        made = replace(target.build(bundle, work, chosen), options=given)
         note(made)
-    return Artifact(made.target, Path(out), made.form, made.digest)
+    return replace(made, path=Path(out))
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """anyport.json, by which `anyport check` knows an artefact."""
+
+    target: str
+    form: Form
+    bundle: str
+    """Digest of the bundle inside."""
+    options: Mapping[str, str] = {}
 
 
 def note(artifact: Artifact) -> None:
-    """Write anyport.json, by which `anyport check` knows an artefact."""
-    facts = {"target": artifact.target, "form": artifact.form, "bundle": artifact.digest}
+    """Write anyport.json."""
+    facts = Note(artifact.target, artifact.form, artifact.digest, dict(sorted(artifact.options.items())))
     (artifact.path / "anyport.json").write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 
@@ -111,9 +128,9 @@ def artifact(path: Path) -> Artifact:
     """The artefact in a folder, as its anyport.json says."""
     file = path / "anyport.json"
     try:
-        facts = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
-        return Artifact(facts["target"], path, cast(Any, facts["form"]), facts["bundle"])
-    except (OSError, KeyError, msgspec.DecodeError) as error:
+        facts = msgspec.json.decode(file.read_bytes(), type=Note)
+        return Artifact(facts.target, path, facts.form, facts.bundle, facts.options)
+    except (OSError, msgspec.DecodeError) as error:
         raise BadBundle(f"{path} is neither a bundle nor an artefact: {file.name} cannot be read") from error
 
 

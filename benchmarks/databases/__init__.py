@@ -1,0 +1,1 @@
+"""Models inside databases: how fast, how large and how exact."""

@@ -1,0 +1,178 @@
+"""Trees as questions about small numbers: what is asked of a value, in which bin a value falls, where each bin goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from anyport.sql.expr import Node
+from anyport.sql.fold import Folder
+from anyport.sql.tree import ENDS, LINK, Tree
+from anyport.sql.write import may_be_gone
+
+Kind = Literal["number", "truth", "set"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One split. Of a number: `x <= limit` goes low (NaN: nothing does); of a truth: what is not true; of a set: its
+    `levels`, or with `other` all but these. `swap`: low is the right child, and not the left."""
+
+    of: Node
+    kind: Kind
+    limit: float = 0.0
+    levels: frozenset[Any] = frozenset()
+    other: bool = False
+    gone_low: bool = False
+    swap: bool = False
+
+
+def asked(folder: Folder, node: Node, at: int) -> Ask | bool:
+    """What one node of a tree asks; True or False where every row goes left or right."""
+    split = folder.split(node, at)
+    of, gone = split.of, split.gone_left
+    if split.test == "is":
+        return Ask(of, "truth", gone_low=True)
+    if split.test == "in":
+        return Ask(of, "set", levels=frozenset(split.levels), other=split.other, gone_low=gone)
+    there = not may_miss(of)
+    if split.test == "le":
+        return Ask(of, "number", split.limit, gone_low=gone and not there)
+    if split.test == "ge":
+        limit = math.nextafter(split.limit, -math.inf)
+        return Ask(of, "number", limit, gone_low=not (gone or there), swap=True)
+    if gone == (split.test == "all") or there:
+        return split.test == "all"
+    if of.kind == "s":
+        return Ask(of, "set", other=split.test == "all", gone_low=gone)
+    return Ask(of, "number", math.inf if split.test == "all" else math.nan, gone_low=gone)
+
+
+@lru_cache(maxsize=4096)
+def may_miss(of: Node) -> bool:
+    """Whether a value may be missing; asked once for each."""
+    return may_be_gone(of)
+
+
+@dataclass
+class Feature:
+    """A value that trees ask about. Bins of a number: how many of the `limits` lie below it; of a truth: 0, 1; of a
+    set: the class of levels that no split tells apart, the last one that of all others. One bin more: it is missing."""
+
+    of: Node
+    kind: Kind
+    limits: list[float] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    classes: list[tuple[Any, ...]] = field(default_factory=list)
+    place: dict[float, int] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> int:
+        """The bin of a missing value."""
+        if self.kind == "number":
+            return len(self.limits) + 1
+        return 2 if self.kind == "truth" else len(self.classes) + 1
+
+    def close(self) -> None:
+        """Every question is known: sort them."""
+        self.limits = sorted({a.limit for a in self.asks if a.limit < math.inf} if self.kind == "number" else ())
+        self.place = {limit: i for i, limit in enumerate(self.limits)}
+        if self.kind != "set":
+            return
+        told = list(dict.fromkeys((a.levels, a.other) for a in self.asks))
+        groups: dict[tuple[bool, ...], list[Any]] = {}
+        for level in sorted({v for levels, _ in told for v in levels}):
+            groups.setdefault(tuple((level in levels) != other for levels, other in told), []).append(level)
+        groups.pop(tuple(other for _, other in told), None)
+        self.classes = [tuple(g) for g in groups.values()]
+
+    def high(self, ask: Ask) -> list[tuple[int, int]]:
+        """Runs of bins that go high, first and last."""
+        if self.kind == "number":
+            last = self.gone - 1
+            first = 0 if math.isnan(ask.limit) else self.gone if ask.limit == math.inf else self.place[ask.limit] + 1
+            bins = [(first, last)] if first <= last else []
+            if ask.gone_low:
+                return bins
+            return [(first, self.gone)] if bins else [(self.gone, self.gone)]
+        low = [True, False] if self.kind == "truth" else [
+            *((c[0] in ask.levels) != ask.other for c in self.classes), ask.other]  # fmt: skip
+        low.append(ask.gone_low)
+        return list(runs([i for i, goes in enumerate(low) if not goes]))
+
+
+def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of neighbours."""
+    start = 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1:
+            yield numbers[start], numbers[i - 1]
+            start = i
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A split of a shape, and how many leaves stand on either side: `first` is the number of its leftmost leaf."""
+
+    feature: int
+    ask: Ask
+    first: int
+    middle: int
+    end: int
+    low: int
+    """The fork below, or `-1 - leaf`."""
+    high: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tree without its values: forks, parents before their children; leaves are numbered from the low side."""
+
+    forks: tuple[Fork, ...]
+    leaves: tuple[int, ...]
+    """The tree's own node of each leaf."""
+    depth: int
+
+
+def shape_of(folder: Folder, node: Node, features: dict[tuple[int, Kind], int], known: list[Feature]) -> Shape:
+    """A tree's shape; the values that it asks about are added to `known`."""
+    tree: Tree = node.data
+    leaves: list[int] = []
+    rows: list[Any] = []
+    deepest = 0
+
+    def feature(ask: Ask) -> int:
+        key = (ask.of.id, ask.kind)
+        if key not in features:
+            features[key] = len(known)
+            known.append(Feature(ask.of, ask.kind))
+        known[features[key]].asks.append(ask)
+        return features[key]
+
+    def walk(at: int, depth: int) -> int:
+        nonlocal deepest
+        while tree.mode[at] not in ENDS:
+            ask = asked(folder, node, at)
+            if not isinstance(ask, bool):
+                break
+            at = tree.left[at] if ask else tree.right[at]
+        if tree.mode[at] in ENDS:
+            assert tree.mode[at] != LINK
+            deepest = max(deepest, depth)
+            leaves.append(at)
+            return -len(leaves)
+        assert not isinstance(ask, bool)
+        here, first = len(rows), len(leaves)
+        rows.append(None)
+        sides = (tree.right[at], tree.left[at]) if ask.swap else (tree.left[at], tree.right[at])
+        low = walk(sides[0], depth + 1)
+        middle = len(leaves)
+        high = walk(sides[1], depth + 1)
+        rows[here] = Fork(feature(ask), ask, first, middle, len(leaves), low, high)
+        return here
+
+    walk(0, 0)
+    return Shape(tuple(rows), tuple(leaves), deepest)

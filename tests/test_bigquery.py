@@ -1,0 +1,79 @@
+"""BigQuery: the shipped text, parsed strictly and executed by DuckDB in its stead, answers as the original did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import packed
+import pytest
+from test_sql import GRAPHS, golden_inputs, judged
+
+from anyport import targets
+from anyport.bundle import read
+from anyport.errors import Impossible, Mistake
+from anyport.kit.standin import transpiled
+from anyport.kit.view import unfit
+from anyport.sql.dialects import BIGQUERY
+from anyport.target import Command
+from anyport.targets import bigquery
+
+NAMED = [n for n in GRAPHS if n != "odd_names"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_shipped_query_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, name: str) -> None:
+    bundle = read(shelf.bundle(name))
+    made = targets.build(bundle, "bigquery", tmp_path / "artefact")
+    with bigquery.run(made) as running:
+        found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
+        assert running.engine.proof == "stand-in"
+    assert found.ok, found.says()
+
+
+def test_a_query_too_long_for_a_view_is_a_query_alone(shelf: packed.Shelf, tmp_path: Path) -> None:
+    long = targets.build(read(shelf.bundle("float32_forest")), "bigquery", tmp_path / "long")
+    short = targets.build(read(shelf.bundle("one_label")), "bigquery", tmp_path / "short", dataset="zoo", table="rows")
+    assert len((long.path / "query.sql").read_text()) > 256_000
+    assert not (long.path / "up.sql").exists()
+    assert bigquery.plan(long, bigquery.Options(), None) == ()
+    assert (short.path / "up.sql").read_text().startswith("create or replace view `zoo`.`one_label` as\n")
+    [step] = bigquery.plan(short, bigquery.Options(), None)
+    assert isinstance(step.do, Command)
+    assert step.do.argv == ("bq", "query", "--use_legacy_sql=false", (short.path / "up.sql").read_text())
+    assert step.why == "make the view zoo.one_label over zoo.rows"
+
+
+def test_names_that_bigquery_has_not_are_refused_before_any_work(shelf: packed.Shelf) -> None:
+    reason = bigquery.fits(read(shelf.bundle("odd_names")), bigquery.Options())
+    assert reason is not None
+    assert "BigQuery has no column" in reason.why
+    small = read(shelf.bundle("one_label"))
+    for options, says in (
+        (bigquery.Options(keys="_PARTITIONTIME"), "no column"), (bigquery.Options(keys="9th"), "no column"),
+        (bigquery.Options(dataset="a`b"), "no table or data"), (bigquery.Options(table="a.b"), "no table or data"),
+    ):  # fmt: skip
+        reason = bigquery.fits(small, options)
+        assert reason is not None
+        assert says in reason.why
+    with pytest.raises(Mistake, match="one name"):
+        bigquery.fits(small, bigquery.Options(table="x", view="X"))
+    long = unfit(small, lambda: ["x" * 1_024_001], BIGQUERY, instead="elsewhere")
+    assert long is not None
+    assert "1,024,001 bytes of SQL; BigQuery takes 1,024,000" in long.why
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("select from where", "cannot carry"), ("select never_heard_of(x) from t", "does not know"),
+     ("execute immediate 'select 1'", "does not know")],
+)  # fmt: skip
+def test_what_sqlglot_cannot_carry_is_refused_and_not_guessed(text: str, says: str) -> None:
+    with pytest.raises(Impossible, match=says):
+        transpiled(text, "bigquery")
+
+
+def test_texts_keep_their_quotes_and_backslashes() -> None:
+    duckdb = pytest.importorskip("duckdb")
+    for text in ("it's", "a\\b", "\\'", "two\nlines\r", '"', "`", "${x}", "Übergröße 🙂"):
+        [query] = transpiled(f"select {BIGQUERY.literal(text)}", "bigquery")
+        assert duckdb.connect().execute(query).fetchone() == (text,)

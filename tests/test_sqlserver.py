@@ -1,0 +1,112 @@
+"""SQL Server: the shipped T-SQL keeps the engine's rules and, executed by DuckDB, answers as the original did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import packed
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_sql import GRAPHS, HOSTILE, answer, golden_inputs, judged
+
+from anyport import targets
+from anyport.batch import Column
+from anyport.bundle import read
+from anyport.errors import Impossible, Mistake
+from anyport.kit.database import KEY, answers, create, outcome
+from anyport.kit.standin import StandIn
+from anyport.signature import Field, Signature
+from anyport.sql.compile import Compiled, selected
+from anyport.sql.dialects import TSQL
+from anyport.sql.expr import Pool
+from anyport.sql.fold import Folder
+from anyport.target import Sql
+from anyport.targets import sqlserver
+from anyport.targets.sqlserver.rules import in_duckdb, lawful
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_shipped_view_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, name: str) -> None:
+    bundle = read(shelf.bundle(name))
+    made = targets.build(bundle, "sqlserver", tmp_path / "artefact")
+    with sqlserver.run(made) as running:
+        found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
+        assert running.engine.proof == "stand-in"
+    assert found.ok, found.says()
+
+
+def nested(levels: int) -> str:
+    return "select " + "case when 1 = 1 then " * levels + "1" + " end" * levels + " as x"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (nested(11), "nests deeper"),
+        ("select case when (x > 1 or y) then 1 end as z from t", "a value where a condition"),
+        ("select (x > 1) as z from t", "a condition where a value"),
+        ("select case when x > 1 then y > 2 end as z from t", "a condition where a value"),
+        ("select case when x then 1 end as z from t", "a value where a condition"),
+        ("select case when not y then 1 end as z from t", "a value where a condition"),
+    ],
+)
+def test_what_sql_server_would_not_take_is_found(text: str, says: str) -> None:
+    with pytest.raises(Impossible, match=says):
+        lawful(text)
+
+
+def test_what_sql_server_takes_passes() -> None:
+    lawful(nested(10))
+    lawful("select case when (x = 1) and not (y in (1, 2) or z is null) then 1 else 0 end as z from t")
+    lawful("select case x when 1 then 2 else 3 end as z from t")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(HOSTILE, min_size=1, max_size=6, unique=True), HOSTILE)
+def test_no_category_or_name_breaks_out_of_the_text(levels: list[str], name: str) -> None:
+    name = name or "x"
+    pool = Pool()
+    column = pool.node("column", (), (name, True), "s")
+    made = pool.lookup(column, [(v, float(i + 1)) for i, v in enumerate(levels)], -1.0, -2.0)
+    field = Field(name=name, dtype="string", nullable=True)
+    signature = Signature(inputs=(field,), outputs=(Field(name="prediction", dtype="float64"),))
+    model = Compiled(signature, (answer(signature, made),), (), Folder([]))
+    texts: list[Any] = [*levels, *(v + " " for v in levels), *(v.swapcase() for v in levels), None]
+    values = np.empty(len(texts), object)
+    values[:] = texts
+    query = selected(model, TSQL, "[t]", keys=[KEY])
+    lawful(query)
+    [text] = in_duckdb(query)
+    session = StandIn("dbo")
+    create(session, "t", {name: Column(values, np.array([v is not None for v in texts], bool))})
+    listed = ", ".join(f'"{n}"' for n in answers(signature))
+    found = session.ask(f"select {listed} from ({text}) as q order by {KEY}")
+    session.raw.close()
+    known = {v: float(i + 1) for i, v in enumerate(levels)}
+    expected = [known.get(v, -1.0) for v in texts[:-1]]
+    assert outcome(signature, found).outputs["prediction"].values.tolist() == [*expected, -2.0]
+
+
+def test_the_plan_makes_the_view_and_takes_it_away(shelf: packed.Shelf, tmp_path: Path) -> None:
+    bundle = read(shelf.bundle("one_label"))
+    made = targets.build(bundle, "sqlserver", tmp_path / "artefact", schema="ml", view="a]b", keys="id")
+    [step] = sqlserver.plan(made, sqlserver.Options(), None)
+    assert isinstance(step.do, Sql)
+    assert step.do.statements[0].startswith("create or alter view [ml].[a]]b] as\nwith layer0 as (")
+    assert step.undo == Sql(("drop view if exists [ml].[a]]b]",))
+
+
+def test_what_sql_server_cannot_name_is_refused_before_any_work(shelf: packed.Shelf) -> None:
+    bundle = read(shelf.bundle("one_label"))
+    reason = sqlserver.fits(bundle, sqlserver.Options(table="t" * 129))
+    assert reason is not None
+    assert "128 characters" in reason.why
+    assert sqlserver.fits(bundle, sqlserver.Options(table="t" * 128)) is None
+    with pytest.raises(Mistake, match="one name"):
+        sqlserver.fits(bundle, sqlserver.Options(table="x", view="X"))
+    words = sqlserver.fits(read(shelf.bundle("documents")), sqlserver.Options())
+    assert words is not None
+    assert words.fix == sqlserver.INSTEAD
