@@ -247,7 +247,8 @@ def test_a_version_that_takes_other_columns_takes_the_name_over(db: pg.PgSession
     up(db, one)
     up(db, three)
     assert db.ask("select count(*) from people t cross join lateral anyport.loan(size, city) p") == [(300,)]
-    assert "1" in str(db.ask("select count(prediction) from anyport.loan_of_people"))
+    assert db.ask("select * from anyport.loan_of_people limit 0") == []
+    assert db.ask("select count(prediction) from anyport.loan_of_people") == [(300,)]
     with pytest.raises(db.errors, match="does not exist"):
         answered(db)
     down(db, one)
@@ -559,7 +560,7 @@ def python_dsn() -> Iterator[str]:
         yield dsn
 
 
-@pytest.mark.parametrize("name", ["documents", "text_beside_numbers", "penguin_species", "wide"])
+@pytest.mark.parametrize("name", ["nullable_columns", "wide"])
 def test_plpython_answers_as_the_original_did(python_dsn: str, shelf: packed.Shelf, tmp_path: Path, name: str) -> None:
     report = conforms(read(shelf.bundle(name)), "postgres", tmp_path / "a", engine="plpython")
     assert report.proof == "native"
