@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from anyport.bundle import Bundle, read
-from anyport.kit.database import Session
+from anyport.kit.database import Session, transaction
 from anyport.kit.view import View, ViewPredictor, keep, kept, named_once, query, unfit, view_of
 from anyport.sql.compile import compiled
 from anyport.sql.dialects import MARIADB
