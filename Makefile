@@ -58,7 +58,7 @@ locks: $(READY)         ## what images install, pinned and hashed, from uv.lock
 	$(EXPORT) --extra arrow --prune onnxruntime -o $(LOCKS)/arrow.txt
 	$(EXPORT) --extra otel --prune onnxruntime -o $(LOCKS)/otel.txt
 
-bench-envs: $(foreach n,web bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
+bench-envs: $(foreach n,web orbital bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
 
 .envs/peers-%/.ready: envs/peers-%.txt $(READY)
 	@$(BIN)/uv venv -q --clear .envs/peers-$*
