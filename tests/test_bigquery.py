@@ -6,7 +6,7 @@ from pathlib import Path
 
 import packed
 import pytest
-from test_sql import GRAPHS, golden_inputs, judged
+from test_sql import SOME, golden_inputs, judged
 
 from anyport import targets
 from anyport.bundle import read
@@ -17,7 +17,7 @@ from anyport.sql.dialects import BIGQUERY
 from anyport.target import Command
 from anyport.targets import bigquery
 
-NAMED = [n for n in GRAPHS if n != "odd_names"]
+NAMED = [n for n in SOME if n != "odd_names"]
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -33,6 +33,9 @@ from anyport.sql.tree import LEAF, LESS_EQUAL, Tree, cut
 WORDS = ("documents", "text_beside_numbers")
 """Models that split text into words."""
 GRAPHS = sorted(n for n, e in zoo.load().items() if e.form == "graph" and n not in WORDS and "tensor" not in e.traits)
+SOME = ("penguin_species", "xgboost_numbers", "forest_behind_scaler", "odd_names", "nullable_columns", "components",
+        "searched", "missing_indicator")  # fmt: skip
+"""What engines that are slow to ask are asked in the default suite; the slow tests ask them everything."""
 
 
 def tolerance(bundle: Bundle) -> Tolerance:

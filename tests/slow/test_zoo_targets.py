@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import engines
 import packed
 import pytest
 from conforming import conforms, pairs, unfit
@@ -13,12 +14,13 @@ from anyport.bundle import read
 from anyport.errors import Impossible
 
 pytestmark = pytest.mark.slow
-FREE = {target for target in targets.TABLE if not targets.get(target).SPEC.programs}
-"""Those that need nothing but this Python; the others have slow tests of their own."""
+FREE = {target for target in targets.TABLE if not targets.get(target).SPEC.answers}
+"""Those whose engine is no service that someone has to start first; the others have slow tests of their own."""
 
 
 @pytest.mark.parametrize(("target", "name"), [pair for pair in pairs(tier="slow") if pair.values[0] in FREE])
 def test_an_artefact_answers_as_the_original_did(shelf: packed.Shelf, tmp_path: Path, target: str, name: str) -> None:
+    engines.need(target)
     bundle = read(shelf.bundle(name))
     if unfit(target, bundle) is not None:
         with pytest.raises(Impossible):

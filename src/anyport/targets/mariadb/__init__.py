@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from anyport.bundle import Bundle, read
-from anyport.kit.database import Session
+from anyport.kit.database import Session, transaction
 from anyport.kit.view import View, ViewPredictor, keep, kept, named_once, query, unfit, view_of
 from anyport.sql.compile import compiled
 from anyport.sql.dialects import MARIADB
@@ -163,3 +164,11 @@ def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
             Sql(tuple(statements(artifact.path / "down.sql"))),
         ),
     )
+
+
+@contextmanager
+def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
+    """What runs a plan's SQL in the user's database. MariaDB commits a CREATE or DROP by itself, so the statements of a
+    step are such that each may be repeated."""
+    with parsed(live.dsn)() as connection:
+        yield partial(transaction, connection.run, connection.errors)

@@ -24,7 +24,7 @@ from anyport.targets.pgvector.scripts import script, statements
 
 SPEC = Spec(
     name="pgvector", title="embedding search in PostgreSQL (pgvector)", kind="database", takes=("graph", "python"),
-    extra="postgres", limits={"dimensions": 4000}, tolerance=Tolerance(rtol=1e-6, atol=1e-6),
+    extra="postgres", tier="slow", limits={"dimensions": 4000}, tolerance=Tolerance(rtol=1e-6, atol=1e-6),
 )  # fmt: skip
 """Vectors are float4. The limit is of HNSW on halfvec: https://github.com/pgvector/pgvector#hnsw (0.8.5, 2026-10)."""
 CASES = proof.CASES

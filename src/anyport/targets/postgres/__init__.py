@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -282,3 +282,18 @@ def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
     made = texts(read(artifact.path / "bundle"), chosen(artifact))
     why = f"{made.names.base} in schema {made.names.schema}, put to use as {made.names.model}"
     return (Step(why, Sql((made.up,)), Sql((made.down,))),)
+
+
+@contextmanager
+def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
+    """What runs a plan's SQL in the user's database."""
+    with pg.connected(live.dsn) as session:
+
+        def run_(sql: Sql) -> None:
+            try:
+                session.run("begin;\n" + ";\n".join(sql.statements) + "\ncommit")
+            except session.errors as error:
+                session.run("rollback")
+                raise pg.in_words(error, "the plan") from error
+
+        yield run_
