@@ -29,7 +29,7 @@ import anyport
 from anyport import conformance, targets
 from anyport.batch import take
 from anyport.bundle import read
-from anyport.errors import BadBundle, Impossible, Missing, Mistake, Unreachable
+from anyport.errors import BadBundle, BadData, Impossible, Missing, Mistake, Unreachable
 from anyport.golden.store import read as read_golden
 from anyport.kit import postgres as pg
 from anyport.signature import Field, Signature
@@ -377,6 +377,16 @@ def test_an_artefact_that_was_changed_is_not_checked_as_if_it_were_ours(dsn: str
     (made.path / "up.sql").write_text("select 1;")
     with pytest.raises(BadBundle, match=r"up\.sql is not what this anyport writes"):
         conformance.check_artifact(made.path, live={"dsn": dsn})
+
+
+def test_a_plan_whose_connection_is_lost_is_said_plainly_and_leaves_nothing(db: pg.PgSession, dsn: str) -> None:
+    before = there(db)
+    lost = Sql(("create table half (x int)", "select pg_terminate_backend(pg_backend_pid())"))
+    with postgres.transactions(postgres.Live(dsn=beside(dsn))) as run, pytest.raises(Unreachable, match="was lost"):
+        run(lost)
+    with postgres.transactions(postgres.Live(dsn=beside(dsn))) as run, pytest.raises(BadData, match="does not exist"):
+        run(Sql(("create table half (x int)", "select nothing()")))
+    assert there(db) == before
 
 
 def test_the_plan_is_the_migration_and_its_undo(db: pg.PgSession, built: Any) -> None:

@@ -293,7 +293,8 @@ def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
             try:
                 session.run("begin;\n" + ";\n".join(sql.statements) + "\ncommit")
             except session.errors as error:
-                session.run("rollback")
+                if not session.connection.closed:
+                    session.run("rollback")
                 raise pg.in_words(error, "the plan") from error
 
         yield run_
