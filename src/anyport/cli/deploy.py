@@ -1,7 +1,8 @@
 """anyport deploy: print what deploying an artefact means; with --yes do it, check the answers there, undo what fails.
 
 example:
-  anyport build penguins.anyport --to sqlite && anyport deploy penguins-sqlite --live path=zoo.db --yes
+  anyport build penguins.anyport --to sqlite -o penguins-sqlite
+  anyport deploy penguins-sqlite --live path=zoo.db --yes
 """
 
 from __future__ import annotations
