@@ -33,7 +33,12 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return anyport.pack(model, data, name="deep", out=folder / "deep.anyport", trust="all", form="graph").path
 
 
-@pytest.mark.parametrize("target", [t for t in targets.TABLE if targets.get(t).SPEC.tier == "quick"])
+SPECS = {name: targets.get(name).SPEC for name in targets.TABLE}
+QUICK = [name for name, spec in SPECS.items() if spec.tier == "quick" and spec.kind != "database"]
+"""Databases have no drivers in these environments; tests/test_targets.py asks them what tensors they take."""
+
+
+@pytest.mark.parametrize("target", QUICK)
 def test_a_deep_model_answers_as_it_did(bundle: Path, tmp_path: Path, target: str) -> None:
     made = targets.build(bundle, target, tmp_path / "artefact")
     report = check_artifact(made.path)
