@@ -20,7 +20,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,14 +94,14 @@ def asked(made: Any, bundle: Any, rows: int) -> dict[str, dict[str, Any]]:
     expected = answer(original, inputs)
     found: dict[str, dict[str, Any]] = {}
     for name, opened in ENGINES.items():
-        with closing(opened()) as session:
+        with opened() as session:
             try:
                 model = compiled(bundle, session.dialect)
                 query = selected(model, session.dialect, '"t"', keys=[KEY], fence="materialized ")
             except Impossible as error:
                 found[name] = {"why": brief(error.what)}
                 continue
-            create(session, "t", inputs)
+            create(session, "t", inputs, "temporary ")
             listed = ", ".join(map(session.dialect.ident, [*answers(bundle.signature), KEY]))
             try:
                 cells = session.ask(f"select {listed} from ({query}) as answered order by {session.dialect.ident(KEY)}")

@@ -25,10 +25,11 @@ from anyport.kit.database import answers, create, outcome
 from anyport.signature import Field, Signature
 from anyport.sql.compile import Compiled, compiled, selected, values_of
 from anyport.sql.dialect import DUCKDB, POSTGRES, SQLITE, Dialect
-from anyport.sql.expr import Node, Pool, evaluate
+from anyport.sql.expr import Node, Pool, evaluate, order
 from anyport.sql.fold import Folder, direction, joined, limits
 from anyport.sql.size import reach
 from anyport.sql.tree import LEAF, LESS_EQUAL, Tree, cut
+from anyport.targets.sqlite import Connected
 
 WORDS = ("documents", "text_beside_numbers")
 """Models that split text into words."""
@@ -57,35 +58,10 @@ def golden_inputs(bundle: Bundle) -> Batch:
     return read_golden(file, bundle.signature).inputs
 
 
-class InMemory:
-    """SQLite as a database.Session."""
-
-    dialect: Dialect = SQLITE
-    errors = (sqlite3.Error,)
-
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:")
-
-    def run(self, sql: str) -> None:
-        self.connection.execute(sql)
-
-    def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql).fetchall()
-
-    def fill(self, table: str, columns: Sequence[str], values: Any) -> None:
-        marks = ", ".join("?" * len(columns))
-        self.connection.executemany(f"insert into {SQLITE.ident(table)} values ({marks})", values)
-
-    def columns(self, table: str) -> dict[str, str]:
-        return {r[1]: r[2] for r in self.ask(f"pragma table_info({SQLITE.ident(table)})")}
-
-    def close(self) -> None:
-        self.connection.close()
-
-
 def asked(model: Compiled, batch: Batch) -> Outcome:
     """The model's answers in SQLite."""
-    with closing(InMemory()) as session:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        session = Connected(connection)
         create(session, "t", batch)
         query = selected(model, SQLITE, '"t"', keys=[database.KEY], fence="materialized ")
         listed = ", ".join(map(SQLITE.ident, [*answers(model.signature), database.KEY]))
@@ -163,7 +139,6 @@ def test_a_folded_threshold_is_the_last_double_that_goes_left(steps: list[tuple[
 def test_a_tree_cut_in_pieces_answers_the_same(data: st.DataObject) -> None:
     depth = data.draw(st.integers(1, 9))
     mode, feature, threshold, left, right = [], [], [], [], []
-    frontier = [0]
     for at in range(2 ** (depth + 1) - 1):
         inner = at < 2**depth - 1
         mode.append(LESS_EQUAL if inner else LEAF)
@@ -171,13 +146,14 @@ def test_a_tree_cut_in_pieces_answers_the_same(data: st.DataObject) -> None:
         threshold.append(float((at * 7919) % 13 - 6))
         left.append(2 * at + 1 if inner else at)
         right.append(2 * at + 2 if inner else at)
-    assert frontier
     tree = Tree(tuple(mode), tuple(feature), tuple(threshold), tuple(left), tuple(right), (False,) * len(mode),
                 tuple(map(float, range(len(mode)))), {})  # fmt: skip
     pool = Pool()
     columns = [pool.node("column", (), (f"x{i}", False), "f") for i in range(3)]
     whole = pool.node("tree", columns, tree, "f")
-    pieces = cut(pool, whole, data.draw(st.integers(1, 4)))
+    most = data.draw(st.integers(1, 4))
+    pieces = cut(pool, whole, most)
+    assert all(n.data.depth() <= most for n in order([pieces]) if n.op == "tree")
     x = np.random.default_rng(0).integers(-8, 8, (3, 200)).astype(float)
     env = {f"x{i}": x[i] for i in range(3)}
     a, b = evaluate([whole, pieces], env, 200)

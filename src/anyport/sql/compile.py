@@ -265,8 +265,7 @@ def script(
     everything = [*model.lets, *(a.node for a in model.answers)]
     most = Limits(0.0) if not d.raises else bounds(model) if clamped else Limits(reach(everything))
     own: dict[str, str] = {}
-    fields = {f.name: f for f in model.signature.inputs}
-    writer = Writer(d, fields, model.folder, column, operand, code if d.codes else None, lost=most.gone)
+    writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone)
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):
@@ -385,6 +384,3 @@ def values_of(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:
                 value = flat.astype(np.float64) if field.is_float else flat
             found[name] = value
     return found
-
-
-__all__ = ["Compiled", "compiled", "of_graph", "prepared", "script", "selected"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -260,6 +260,3 @@ def sum_by_column(pool: Pool, node: Node, known: dict[int, frozenset[Node]]) -> 
 def trees_of(roots: Sequence[Node]) -> list[Node]:
     """Every tree below `roots`, once."""
     return [n for n in order(roots) if n.op == "tree"]
-
-
-__all__ = ["Folder", "Mapping", "Split", "joined", "trees_of"]

@@ -14,7 +14,8 @@ from anyport.sql.expr import Node, Pool
 from anyport.sql.symbols import Operator, axes_of, each, mapped, nodes, plain, symbolic, whole
 from anyport.sql.tree import ensemble
 
-DOUBLE, SINGLE, TEXT, BOOL = 11, 1, 8, 9
+DOUBLE, SINGLE, BOOL = 11, 1, 9
+"""onnx.TensorProto element types."""
 NO_TIME = -(2**63)
 """What a missing time is to a graph that takes raw inputs."""
 
@@ -314,7 +315,7 @@ TABLE: Mapping[tuple[str, str], Operator] = {
     **{("", name): run for name, run in (
         ("Reshape", shapes.reshape), ("Slice", shapes.slice_), ("Concat", shapes.concat), ("Split", shapes.split),
         ("Shape", shapes.shape_of), ("Expand", shapes.expand), ("Unsqueeze", shapes.unsqueeze),
-        ("Squeeze", shapes.squeeze), ("Identity", shapes.product), ("Constant", shapes.constant),
+        ("Squeeze", shapes.squeeze), ("Identity", shapes.identity), ("Constant", shapes.constant),
     )},
     ("", "Max"): variadic("max", "maximum"), ("", "Min"): variadic("min", "minimum"),
     ("", "Sum"): variadic("add", "add"),

@@ -73,7 +73,7 @@ def squeeze(pool: Pool, given: Sequence[Any], attributes: Mapping[str, Any]) -> 
     return np.squeeze(given[0], tuple(axes))
 
 
-def product(pool: Pool, given: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+def identity(pool: Pool, given: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
     return given[0]
 
 

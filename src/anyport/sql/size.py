@@ -188,6 +188,3 @@ def magnitude(node: Node, args: Sequence[float], most: float) -> float:
     if op in ("log", "sqrt"):
         return max(800.0, math.sqrt(args[0]))
     return max(args[1:] if op in ("where", "pick") else args, default=1.0)
-
-
-__all__ = ["TINY", "Limits", "limits", "nearest", "reach"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
 from anyport.errors import Impossible
-from anyport.signature import Field
 from anyport.sql.dialect import Dialect
 from anyport.sql.expr import Node, order
 from anyport.sql.fold import Folder, Split
@@ -23,7 +22,6 @@ class Writer:
     """Text of expressions in one dialect."""
 
     dialect: Dialect
-    fields: Mapping[str, Field]
     folder: Folder
     column: Callable[[str], str]
     """How an input column is called where it is compared."""

@@ -24,12 +24,13 @@ SPEC = Spec(
     name="bigquery", title="a view in BigQuery", kind="database", takes=("graph",), extra="sql", tier="slow",
     limits={"query_characters": 1_024_000, "view_characters": 256_000, "columns": 10_000, "name_characters": 300},
 )  # fmt: skip
-"""https://cloud.google.com/bigquery/quotas#query_jobs, #view_limits and #standard_tables, read 2026-11. The first is
-what the error message says ("maximum standard SQL query length is 1024.00K characters")."""
+"""https://cloud.google.com/bigquery/quotas#query_jobs, #view_limits and #standard_tables. The first is
+what the error message says ("maximum standard SQL query length is 1024.00K characters"); the second stands in a copy
+of the page; columns and names are from memory, 2026-11, and to be held against it."""
 INSTEAD = "build it --to rest, whose server answers any model"
 COLUMN = re.compile(r"[^\W\d][\w &%=+:'<>#|-]*")
 RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
-"""https://cloud.google.com/bigquery/docs/schemas#column_names (flexible column names), read 2026-11."""
+"""https://cloud.google.com/bigquery/docs/schemas#column_names (flexible column names), from memory, 2026-11."""
 TABLE = re.compile(r"[\w -]+")
 Live = NoOptions
 

@@ -8,10 +8,10 @@ from anyport.errors import Impossible, need
 from anyport.kit.standin import transpiled
 
 CASES = 10
-"""https://learn.microsoft.com/sql/t-sql/language-elements/case-transact-sql#remarks, read 2026-11; IIF counts too."""
+"""https://learn.microsoft.com/sql/t-sql/language-elements/case-transact-sql#remarks (Msg 125); IIF counts too."""
 LEVELS = 32
 """Nested subqueries; each layer of a view reads the one before
-(https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server, read 2026-11)."""
+(https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server, by copies of it)."""
 COLLATION = "Latin1_General_100_BIN2"
 
 
