@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cache
+from multiprocessing.util import Finalize
 
 from anyport.kit.database import Session
 
@@ -37,7 +37,7 @@ def server() -> str:
     from anyport.kit import postgres
 
     stack = ExitStack()
-    atexit.register(stack.close)
+    Finalize(None, stack.close, exitpriority=10)  # atexit is not heard in a pool's processes
     return stack.enter_context(postgres.server())[0]
 
 
