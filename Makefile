@@ -48,15 +48,16 @@ endurance: $(READY) .envs/endurance/.ready ## fuzzing, generated requests, soak;
 docs: $(READY)          ## regenerate the generated parts of README and docs
 	$(BIN)/python docs/generate.py
 
-LOCKS := src/anyport/targets/docker/locks
+LOCKS := src/anyport/kit/locks
 EXPORT = $(BIN)/uv export -q --frozen --no-dev --no-emit-project --no-annotate --no-header
 
-locks: $(READY)         ## what images install, pinned and hashed, from uv.lock
+locks: $(READY)         ## what images and functions install, pinned and hashed, from uv.lock
 	$(EXPORT) --extra serve --prune onnxruntime -o $(LOCKS)/server.txt
 	$(EXPORT) -o $(LOCKS)/graph.txt
 	$(EXPORT) --extra grpc --prune onnxruntime -o $(LOCKS)/grpc.txt
 	$(EXPORT) --extra arrow --prune onnxruntime -o $(LOCKS)/arrow.txt
 	$(EXPORT) --extra otel --prune onnxruntime -o $(LOCKS)/otel.txt
+	for on in lambda lambda-calls gcf azure; do $(EXPORT) --only-group on-$$on -o $(LOCKS)/on-$$on.txt || exit 1; done
 
 bench-envs: $(foreach n,web orbital bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
 

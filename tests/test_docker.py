@@ -32,7 +32,7 @@ from anyport.targets import docker
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = Path(docker.__file__).parent
-LOCKS = SHIPPED / "locks"
+LOCKS = Path(lock.__file__).with_name("locks")
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.target_docker
 ODD = 'v1 "of" $HOME \\ done'

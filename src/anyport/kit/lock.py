@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache as once
 from pathlib import Path
@@ -26,6 +27,9 @@ PIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[\w,-]+\])?==(?P<version>[\w.!+-]+)"
     r"(?:\s*;\s*(?P<marker>[^#\\]*?))?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})*)"
 )
+BLOCK = re.compile(r"^[A-Za-z0-9].*?(?=^[A-Za-z0-9]|\Z)", re.M | re.S)
+"""One package of a lock with all its hashes."""
+LOCKS = Path(__file__).with_name("locks")
 # uv's words for a registry that it could not reach, or that could not answer
 NO_NETWORK = re.compile(
     r"error sending request|Failed to fetch|dns error|tcp connect error|Connection (refused|reset)|timed? ?out|"
@@ -69,6 +73,18 @@ def lock(
     text = "\n".join(line for line in done.stdout.decode().splitlines() if not line.startswith(("#", "--"))) + "\n"
     list(pins(text))
     return text
+
+
+def shipped(*parts: str) -> str:
+    """What anyport itself installs elsewhere, pinned and hashed for every platform: the files of kit/locks, joined."""
+    blocks = {block for part in parts for block in BLOCK.findall((LOCKS / f"{part}.txt").read_text())}
+    return "".join(sorted(blocks))
+
+
+def licences() -> dict[str, str]:
+    """Distribution → licence, as an SPDX expression, of what `shipped` holds."""
+    found: dict[str, str] = tomllib.loads((LOCKS / "licences.toml").read_text())
+    return found
 
 
 def pins(text: str) -> Iterator[tuple[str, str, str]]:

@@ -11,8 +11,10 @@ NOT_RUN = (
     "numpy/distutils",
     "numpy/_pyinstaller", "numpy/doc", "numpy/typing", "onnxruntime/transformers", "onnxruntime/tools",
     "onnxruntime/quantization", "onnxruntime/datasets", "onnxruntime/backend", "onnxruntime/ThirdPartyNotices.txt",
+    "onnxruntime/capi/libonnxruntime.so*",
 )  # fmt: skip
-"""What site-packages hold that no prediction imports: tests, headers, stubs, build tools, converters."""
+"""What site-packages hold that no prediction imports: tests, headers, stubs, build tools, converters; and a second
+ONNX Runtime of 35 MB, for programs in C, which Python's own module holds once more."""
 
 
 def trim(site: Path) -> None:

@@ -17,7 +17,7 @@ from anyport.client import HttpPredictor
 from anyport.errors import Impossible, Mistake, ServerError
 from anyport.kit import image, sbom
 from anyport.kit.endpoint import Live, reached, serving
-from anyport.kit.lock import normal, pins
+from anyport.kit.lock import licences, normal, pins, shipped
 from anyport.kit.runtime import carry as carry_runtime
 from anyport.pyform import LOCK, consented
 from anyport.target import Artifact, Command, Engine, Reason, Running, Spec, Step
@@ -33,8 +33,6 @@ EXTRAS = ("arrow", "grpc", "otel")
 USERS = {"default": "65532:65532", "sagemaker": "0:0"}
 """Variant → user and group. SageMaker expects containers to run as root
 (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html)."""
-PIN = re.compile(r"^[A-Za-z0-9].*?(?=^[A-Za-z0-9]|\Z)", re.M | re.S)
-"""One package of a lock with all its hashes."""
 
 __all__ = ["SPEC", "Live", "Options", "build", "connect", "fits", "plan", "run"]
 
@@ -81,8 +79,8 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     consent.write_text(f"{bundle.digest} {bundle.name}\n")
 
     locked = packages(bundle, options, out / "packages")
-    licences = msgspec.toml.decode((HERE / "locks" / "licences.toml").read_bytes(), type=dict[str, str])
-    (out / "sbom.cdx.json").write_bytes(sbom.document(bundle, locked, licences))
+    known = licences()
+    (out / "sbom.cdx.json").write_bytes(sbom.document(bundle, locked, known))
 
     name = options.image or reference(bundle)
     base = options.base or f"python:{bundle.manifest.python or minor()}-slim"
@@ -90,7 +88,7 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     arguments |= {"PIP_NO_INDEX": "1"} if options.wheelhouse else {}
     labels = {
         "title": bundle.name, "description": f"{bundle.name} {bundle.version}, served by anyport",
-        "version": bundle.version, "revision": bundle.digest, "licenses": joined(locked, licences),
+        "version": bundle.version, "revision": bundle.digest, "licenses": joined(locked, known),
     }  # fmt: skip
     (out / "Dockerfile").write_text(filled((HERE / "Dockerfile").read_text(), arguments, labels))
     facts = {
@@ -107,8 +105,7 @@ def packages(bundle: Bundle, options: Options, out: Path) -> list[tuple[str, str
     """Write what the image installs, and with what; gives (name, version) of all of it."""
     out.mkdir()
     parts = ["server", *(["graph"] if bundle.form == "graph" else []), *extras(options)]
-    blocks = {block for part in parts for block in PIN.findall((HERE / "locks" / f"{part}.txt").read_text())}
-    text = "".join(sorted(blocks))
+    text = shipped(*parts)
     (out / "requirements.txt").write_text(text)
     texts = [text]
     lock = bundle.member(LOCK)
@@ -155,10 +152,10 @@ def minor() -> str:
     return ".".join(platform.python_version_tuple()[:2])
 
 
-def joined(locked: Sequence[tuple[str, str]], licences: Mapping[str, str]) -> str:
+def joined(locked: Sequence[tuple[str, str]], known: Mapping[str, str]) -> str:
     """The licences of anyport and of the packages that are known here, as one SPDX expression."""
-    known = {licences[name] for name, _ in locked if name in licences}
-    return " AND ".join(sorted({"Apache-2.0", *(f"({one})" if " " in one else one for one in known)}))
+    found = {known[name] for name, _ in locked if name in known}
+    return " AND ".join(sorted({"Apache-2.0", *(f"({one})" if " " in one else one for one in found)}))
 
 
 def memory(bundle: Bundle) -> str:

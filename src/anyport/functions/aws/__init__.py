@@ -1,0 +1,1 @@
+"""What AWS Lambda hands to a function, and what it wants back."""
