@@ -75,6 +75,8 @@ class Artifact:
     """Of the bundle inside."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What -O said when it was built."""
+    says: tuple[str, ...] = ()
+    """What the user should know of it: what fills it, what it costs."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,38 @@ class Sql:
 
 
 @dataclass(frozen=True)
+class File:
+    """A parameter of a Call that is a file's bytes; a plan shows its name."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method of a cloud's own client. What it answers is kept under `name`, and the text `${name.Field}` in a
+    parameter of a later call is what a field of it holds."""
+
+    service: str
+    """boto3's name of the service, or the client's class."""
+    method: str
+    params: Mapping[str, Any]
+    name: str = ""
+    wait: str = ""
+    """What is waited for afterwards, as the client calls it."""
+
+
+Work = Command | Sql | Call
+
+
+@dataclass(frozen=True)
 class Step:
     """One step of a deployment plan."""
 
     why: str
-    do: Command | Sql
-    undo: Command | Sql | None = None
+    do: Work
+    undo: Work | None = None
+    proven: bool = False
+    """Done only after the golden rows were answered there as the original did: traffic that moves."""
 
 
 class Target(Protocol):

@@ -1,4 +1,4 @@
-"""A bundle that lies in object storage, because it is too large to travel with the function: fetched once an instance."""
+"""A bundle in object storage, because it is too large to travel with the function: each instance fetches it once."""
 
 from __future__ import annotations
 

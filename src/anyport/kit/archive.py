@@ -46,12 +46,15 @@ def tar_gz(folder: Path, out: Path) -> Path:
     return out
 
 
-def zip_folder(folder: Path, out: Path) -> Path:
-    """Write the files of `folder` as a .zip: sorted, dated 1980, Unix modes, so equal files give equal bytes."""
+def zip_folder(folder: Path, out: Path, *, below: str = "", onto: Path | None = None) -> Path:
+    """Write the files of `folder` as a .zip: sorted, dated 1980, Unix modes, so equal files give equal bytes.
+
+    In the archive they lie below the folder `below`, after the members of the archive `onto`.
+    """
     names = members(folder)
-    with _written(out) as work, zipfile.ZipFile(work, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
+    with _written(out) as work, _zip(work, onto) as archive:
         for name in names:
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(f"{below}/{name}" if below else name, (1980, 1, 1, 0, 0, 0))
             info.create_system = 3
             info.external_attr = (0o100000 | _mode(folder / name)) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
@@ -59,6 +62,13 @@ def zip_folder(folder: Path, out: Path) -> Path:
             with (folder / name).open("rb") as file, archive.open(info, "w") as sink:
                 shutil.copyfileobj(file, sink, BLOCK)
     return out
+
+
+def _zip(work: Path, onto: Path | None) -> zipfile.ZipFile:
+    """An archive that is to be written; one that is gone on with is copied, not compressed again."""
+    if onto is not None:
+        shutil.copyfile(onto, work)
+    return zipfile.ZipFile(work, "a" if onto is not None else "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL)
 
 
 def unpacked(path: Path) -> Path:

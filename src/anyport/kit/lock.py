@@ -77,8 +77,12 @@ def lock(
 
 def shipped(*parts: str) -> str:
     """What anyport itself installs elsewhere, pinned and hashed for every platform: the files of kit/locks, joined."""
-    blocks = {block for part in parts for block in BLOCK.findall((LOCKS / f"{part}.txt").read_text())}
-    return "".join(sorted(blocks))
+    return "".join(sorted({block for part in parts for block in blocks((LOCKS / f"{part}.txt").read_text())}))
+
+
+def blocks(text: str) -> list[str]:
+    """The packages of a lock, each with all its hashes."""
+    return BLOCK.findall(text)
 
 
 def licences() -> dict[str, str]:

@@ -98,12 +98,15 @@ class _Server(ThreadingHTTPServer):
     api: RuntimeApi
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that is ended breaks its connections, and who waits for its answer is told by other means."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
     wbufsize = -1
-    """Buffered: unbuffered, the head and the body are two packets, and each answer waits 40 ms for Nagle's algorithm."""
+    """Buffered: unbuffered, head and body are two packets, and each answer waits 40 ms for Nagle's algorithm."""
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
