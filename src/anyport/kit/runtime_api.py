@@ -99,7 +99,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a client that is ended breaks its connections, and who waits for its answer is told by other means."""
+        """Nothing: a client that is ended breaks its connections; who waits for its answer is told otherwise."""
 
 
 class _Handler(BaseHTTPRequestHandler):
