@@ -71,7 +71,11 @@ def answers(sock: socket.socket, count: int, data: bytes = b"") -> list[Answer]:
         head, split, rest = data.partition(b"\r\n\r\n")
         if split:
             first, *more = head.decode("latin-1").split("\r\n")
-            headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in more)}
+            pairs = [(k.lower(), v) for k, v in (line.split(": ", 1) for line in more)]
+            headers = dict(pairs)
+            # a browser takes no Access-Control-Allow-Origin that is said twice, nor anyone most of the others
+            twice = {name for name, _ in pairs if name != "vary"}
+            assert len(twice) == len([name for name, _ in pairs if name != "vary"]), f"a header comes twice: {pairs}"
             length = int(headers.get("content-length", 0))
             if len(rest) >= length:
                 found.append(Answer(int(first.split()[1]), headers, rest[:length]))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import threading
+import weakref
 from argparse import Namespace
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
@@ -130,6 +131,7 @@ class Front:
             self.app.site.settings = msgspec.structs.replace(self.settings, timeout=most)
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            weakref.finalize(self, closed, self._loop)
         return self._loop.run_until_complete(self.answered(asked))
 
     def answer(self, asked: Asked) -> Answered:
@@ -143,7 +145,9 @@ class Front:
             with self._lock:
                 if self._running is None:
                     loop = asyncio.new_event_loop()
-                    threading.Thread(target=loop.run_forever, name="anyport-front", daemon=True).start()
+                    thread = threading.Thread(target=loop.run_forever, name="anyport-front", daemon=True)
+                    thread.start()
+                    weakref.finalize(self, ended, loop, thread)
                     self._running = loop
         return asyncio.run_coroutine_threadsafe(work, self._running).result()
 
@@ -164,6 +168,22 @@ class Kept(App):
         self.last = note
         if self.access is not None:
             self.access.flush()  # an instance may be frozen, or gone, before there are more lines
+
+
+def ended(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """Stop an event loop that runs in a thread, and close it."""
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    closed(loop)
+
+
+def closed(loop: asyncio.AbstractEventLoop) -> None:
+    """Close an event loop that stands still, with what still waits on it."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.close()
 
 
 def configured(environ: Mapping[str, str]) -> Settings:

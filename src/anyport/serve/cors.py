@@ -26,15 +26,13 @@ def allowed(origin: bytes | None, origins: Sequence[str]) -> Headers:
 
 
 def preflight(headers: Mapping[bytes, bytes], methods: Iterable[str], origins: Sequence[str]) -> Headers | None:
-    """The headers of the answer to a preflight; None where the request is none."""
+    """What the answer to a preflight carries beside `allowed`, which every answer does; None where it is none."""
     origin = headers.get(b"origin")
     if not origins or origin is None or b"access-control-request-method" not in headers:
         return None
-    given = allowed(origin, origins)
-    if not any(name == b"access-control-allow-origin" for name, _ in given):
-        return given
+    if not any(name == b"access-control-allow-origin" for name, _ in allowed(origin, origins)):
+        return ()
     return (
-        *(pair for pair in given if pair[0] != b"access-control-expose-headers"),
         (b"access-control-allow-methods", ", ".join(methods).encode()),
         (b"access-control-allow-headers", headers.get(b"access-control-request-headers", SENT)),
         (b"access-control-max-age", AGE),

@@ -86,8 +86,8 @@ def response(answer: Answered, event: Mapping[str, Any], sender: Caller) -> dict
     listed = [(name, value) for name, value in answer.headers if name not in ("content-length", "connection")]
     if sender == "alb":
         said["statusDescription"] = f"{answer.status} {REASONS.get(answer.status, 'Status')}"
-    # a load balancer answers with what it was configured to ask with; API Gateway 1.0 takes both
-    if sender != "http" and event.get("multiValueHeaders"):
+    # a load balancer answers in the form that it was configured to ask in; API Gateway takes this one always
+    if sender == "alb" and event.get("multiValueHeaders"):
         said["multiValueHeaders"] = grouped(listed)
     else:
         said["headers"] = {name: ", ".join(values) for name, values in grouped(listed).items()}
