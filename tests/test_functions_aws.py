@@ -207,8 +207,10 @@ def test_no_event_whatever_brings_the_function_down(ask: handler.Handler) -> Non
     rng = random.Random(11)
     parts: list[Any] = [None, 0, -1.5, "", "x", [], {}, True, ROWS[0], [ROWS[0]], {"http": {}}, {"elb": {}}, "e30=",
                         {"http": {"method": "POST", "path": "/predict"}}, [{"eventSource": "aws:sqs"}]]  # fmt: skip
-    names = ["requestContext", "Records", "detail", "detail-type", "source", "body", "isBase64Encoded", "headers",
-             "rawPath", "path", "httpMethod", "queryStringParameters", "multiValueHeaders", "version", "age"]  # fmt: skip
+    names = [
+        "requestContext", "Records", "detail", "detail-type", "source", "body", "isBase64Encoded", "headers", "rawPath",
+        "path", "httpMethod", "queryStringParameters", "multiValueHeaders", "version", "age",
+    ]  # fmt: skip
     seen = set()
     for _ in range(3000):
         event = {name: rng.choice(parts) for name in rng.sample(names, rng.randint(0, 8))}

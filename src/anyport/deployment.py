@@ -87,9 +87,9 @@ def way_back(found: Planned) -> tuple[Step, ...] | None:
     return tuple(back(found.artifact, found.live)) if back is not None and found.live is not None else None
 
 
-def undone(found: Planned, *, say: Callable[[str], None]) -> None:
-    """Take the deployment back. PlanFailed with what could not be undone."""
-    steps = way_back(found)
+def undone(found: Planned, steps: Sequence[Step] | None, *, say: Callable[[str], None]) -> None:
+    """Take the deployment back by `steps`, or by undoing each step of its plan, last first. PlanFailed with what could
+    not be undone."""
     if steps is not None:
         ran(found, plan.Run(None, say=say), steps)
         return

@@ -90,7 +90,9 @@ def as_data(steps: Sequence[Step]) -> list[dict[str, object]]:
             return {"service": what.service, "method": what.method, "params": plain(what.params)}
         return {"argv": list(what.argv)} if isinstance(what, Command) else {"sql": list(what.statements)}
 
-    return [{"why": s.why, "do": one(s.do), "undo": one(s.undo), "proven": s.proven} for s in steps]
+    return [
+        {"why": s.why, "do": one(s.do), "undo": one(s.undo), **({"proven": True} if s.proven else {})} for s in steps
+    ]
 
 
 class Run:

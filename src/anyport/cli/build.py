@@ -46,11 +46,14 @@ def run(args: Namespace) -> int:
     if args.no_check:
         say("")
         if args.json:
-            emit_json({"target": made.target, "path": str(made.path), "bundle": made.digest})
+            said = {"target": made.target, "path": str(made.path), "bundle": made.digest}
+            emit_json({**said, **({"says": list(made.says)} if made.says else {})})
         else:
-            print(f"{made.path}: built, not checked")
+            print("\n".join([f"{made.path}: built, not checked", *(f"  {line}" for line in made.says)]))
         return 0
     say(f"checking it in {args.to}'s own engine")
     report = check_artifact(made.path)
     say("")
+    if made.says and not args.json:
+        print("\n".join([f"{made.path}: built", *(f"  {line}" for line in made.says), ""]))
     return finish([report], as_json=args.json, then=f"anyport check {made.path}")

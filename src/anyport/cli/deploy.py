@@ -14,7 +14,8 @@ def arguments(sub: ArgumentParser) -> None:
     sub.add_argument("artifact", help="an artefact folder, as anyport build wrote it")
     sub.add_argument("--live", action="append", default=[], metavar="KEY=VALUE", help="where to: dsn=…, path=…, url=…")
     sub.add_argument("--yes", action="store_true", help="do it; without this the plan is only printed")
-    sub.add_argument("--undo", action="store_true", help="the way back: undo every step, last first")
+    sub.add_argument("--undo", action="store_true", help="the way back: to what was there before")
+    sub.add_argument("--destroy", action="store_true", help="remove everything that deploying made, every version")
     sub.add_argument("--no-check", action="store_true", help="do not replay the golden rows there afterwards")
 
 
@@ -26,22 +27,26 @@ def run(args: Namespace) -> int:
 
     found = deployment.planned(args.artifact, live=pairs(args.live, "--live"))
     again = f"anyport deploy {args.artifact}" + "".join(f" --live {pair}" for pair in args.live)
+    way = "--destroy" if args.destroy else "--undo" if args.undo else ""
+    steps = deployment.end(found) if args.destroy else deployment.way_back(found) if args.undo else found.steps
     if not args.yes:
+        shown = found.steps if steps is None else steps
         if args.json:
-            emit_json({"target": found.artifact.target, "steps": plan.as_data(found.steps)})
+            emit_json({"target": found.artifact.target, "steps": plan.as_data(shown)})
             return 0
-        print(plan.shown(found.steps) if found.steps else "nothing to do: the folder is the deployment")
-        if found.steps:
-            print(next_line(f"{again}{' --undo' if args.undo else ''} --yes"))
+        print(plan.shown(shown) if shown else "nothing to do: the folder is the deployment")
+        if shown:
+            print(next_line(" ".join(part for part in (again, way, "--yes") if part)))
         return 0
     say = progress(quiet=args.json)
-    if args.undo:
-        deployment.undone(found, say=say)
+    if way:
+        deployment.undone(found, steps, say=say)
         say("")
+        done = steps if steps is not None else found.steps
         if args.json:
-            emit_json({"target": found.artifact.target, "undone": [s.why for s in found.steps]})
+            emit_json({"target": found.artifact.target, "undone": [s.why for s in done]})
         else:
-            print(f"{args.artifact}: undone, {len(found.steps)} steps")
+            print(f"{args.artifact}: {'removed' if args.destroy else 'undone'}, {len(done)} steps")
         return 0
     report = deployment.done(found, say=say, check=not args.no_check)
     say("")
