@@ -162,15 +162,20 @@ def test_the_bill_of_materials_is_valid_and_complete(request: pytest.FixtureRequ
 def test_every_locked_package_has_the_licence_that_it_states() -> None:
     stated = tomllib.loads((LOCKS / "licences.toml").read_text())
     assert set(stated) == {name for file in LOCKS.glob("*.txt") for name in names(file)}
-    words = {"MIT": "MIT", "MIT License": "MIT", "Apache-2.0": "Apache-2.0", "Apache 2.0": "Apache-2.0",
-             "MPL-2.0": "MPL-2.0", "3-Clause BSD License": "BSD-3-Clause"}  # fmt: skip
+    words = {
+        "MIT": "MIT", "MIT License": "MIT", "Apache-2.0": "Apache-2.0", "Apache 2.0": "Apache-2.0",
+        "Apache License 2.0": "Apache-2.0", "MPL-2.0": "MPL-2.0", "3-Clause BSD License": "BSD-3-Clause",
+        "License :: OSI Approved :: Apache Software License": "Apache-2.0", "MIT OR AFL-2.1": "MIT OR AFL-2.1",
+        "License :: OSI Approved :: BSD License": "BSD-3-Clause", "License :: OSI Approved :: MIT License": "MIT",
+    }  # fmt: skip
     compared = 0
     for name, licence in stated.items():
         try:
             about = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # of another platform
-        said = about.get("License-Expression") or words[about["License"]]
+        written = [about["License"], *about.get_all("Classifier", [])]
+        said = about.get("License-Expression") or next(words[text] for text in written if text in words)
         assert said == licence or said in licence.split(" OR "), name
         compared += 1
     assert compared > 20

@@ -136,7 +136,7 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     carry(bundle, out)
     with TemporaryDirectory(prefix="anyport-") as folder:
         work = Path(folder)
-        function.lay(bundle, work, {"handler.py": HERE / "handler.py"}, "anyport.functions.aws.handler",
+        function.lay(bundle, work, {"handler.py": HERE / "project" / "handler.py"}, "anyport.functions.aws.handler",
                      "anyport.functions.fetch")  # fmt: skip
         if options.model:
             archive.tar_gz(out / "bundle", out / "model.tar.gz")
