@@ -75,7 +75,7 @@ class Artifact:
     """Of the bundle inside."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What -O said when it was built."""
-    says: tuple[str, ...] = ()
+    says: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know of it: what fills it, what it costs."""
 
 
