@@ -22,15 +22,15 @@ PLATFORMS: Mapping[Machine, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": 
 that may choose takes ONNX Runtime 1.16. A lock leaves nothing to choose."""
 
 
-def installed(text: str, *, machine: Machine, python: str) -> Path:
-    """A folder of what the lock's packages are for a machine and a Python (3.13), without what no prediction needs;
-    read-only, kept in the cache. With bytecode where that Python is here, see `compiler`.
+def installed(text: str, *, machine: Machine, python: str, whole: bool) -> Path:
+    """A folder of what the lock's packages are for a machine and a Python (3.13), without what no prediction needs, or
+    `whole` as `trim` says; kept in the cache. With bytecode where that Python is here, see `compiler`.
 
     Raises Impossible, naming it, for a package that has no wheel for them; Offline.
     """
     list(lock.pins(text))
     compiled = compiler(python)
-    key = "\n".join([text, machine, python, digest_of_trim(), str(compiled is not None)])
+    key = "\n".join([text, machine, python, digest_of_trim(), f"{whole} {compiled is not None}"])
     home = cache("wheels") / hashlib.sha256(key.encode()).hexdigest()[:24]
     if home.is_dir():
         return home
@@ -47,7 +47,7 @@ def installed(text: str, *, machine: Machine, python: str) -> Path:
         if done.code:
             raise lock.why(done, f"the packages cannot be had for Python {python} on {machine}")
         new = work / "new"
-        trim(new)
+        trim(new, whole=whole)
         tidy(new)
         if compiled is not None:
             compile_all(new, compiled)

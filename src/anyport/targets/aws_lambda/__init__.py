@@ -34,6 +34,8 @@ HERE = Path(__file__).parent
 RUNTIMES = ("3.12", "3.13", "3.14")
 """Pythons of Lambda whose system has the glibc 2.28 that ONNX Runtime's wheels need: Amazon Linux 2023
 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html)."""
+WHOLE = "# whole: a Python model's libraries may import any of their parts"
+"""The first line of a requirements.txt whose packages image/install.py does not trim further than that."""
 IMAGE = "-O package=image, which holds 10 GB and any Python"
 
 __all__ = ["CASES", "SPEC", "Live", "Options", "build", "connect", "fits", "plan", "run"]
@@ -152,7 +154,8 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
 
 def zipped(bundle: Bundle, work: Path, out: Path, facts: Facts) -> tuple[str, ...]:
     """Write function.zip; gives what fills it. Impossible where it is too large, before anything is packed."""
-    lib = wheels.installed(function.packages(bundle), machine=facts.machine, python=facts.python)
+    whole = bundle.form == "python"
+    lib = wheels.installed(function.packages(bundle), machine=facts.machine, python=facts.python, whole=whole)
     parts = function.filling({"lib": lib, "anyport": work / "runtime", "the model": out / "bundle"})
     if facts.model:
         del parts["the model"]
@@ -184,7 +187,8 @@ def context(bundle: Bundle, work: Path, out: Path, facts: Facts) -> tuple[str, .
     """Write the image's build context."""
     shutil.copytree(work, out / "app")
     more = ["on-lambda-calls"] if facts.output or facts.model else []
-    (out / "requirements.txt").write_text(function.packages(bundle, "on-lambda", *more))
+    how = f"{WHOLE}\n" if bundle.form == "python" else ""
+    (out / "requirements.txt").write_text(how + function.packages(bundle, "on-lambda", *more))
     shutil.copyfile(HERE / "image" / "install.py", out / "install.py")
     shutil.copyfile(Path(wheels.__file__).with_name("trim.py"), out / "trim.py")
     dockerfile = (HERE / "image" / "Dockerfile").read_text()

@@ -18,7 +18,8 @@ def main(folder: str) -> None:
          "--target", folder, "-r", str(HERE / "requirements.txt")],
         check=True,
     )  # fmt: skip
-    subprocess.run([sys.executable, str(HERE / "trim.py"), folder], check=True)
+    whole = ["whole"] if (HERE / "requirements.txt").read_text().startswith("# whole") else []
+    subprocess.run([sys.executable, str(HERE / "trim.py"), folder, *whole], check=True)
     # a few files of some packages are templates, which no compiler takes: it says so, and goes on
     subprocess.run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder])
 
