@@ -1,4 +1,4 @@
-"""Inside PL/Python: arrays of an engine's values in, a tuple of answers for each row out."""
+"""Inside a database's Python: arrays of an engine's values in, a tuple of answers for each row out."""
 
 from __future__ import annotations
 

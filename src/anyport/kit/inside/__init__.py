@@ -1,0 +1,41 @@
+"""A model that runs inside a database's own Python: the bytes a table keeps of it, and the text that opens them there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from anyport.bundle import Bundle
+from anyport.errors import Impossible
+from anyport.kit.archive import zip_folder
+from anyport.kit.runtime import carry as carry_runtime
+
+RUNTIME = ("msgspec", "numpy", "onnxruntime")
+"""What it needs of the database's Python."""
+
+
+def packed(bundle: Bundle, carry: Callable[[Bundle, Path], Path], *, engine: str, most_mb: float) -> bytes:
+    """What the database needs to answer: the bundle, and the part of anyport that answers, as one archive. Impossible
+    where `engine` keeps no value of that size."""
+    size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files) / 1e6
+    if size > most_mb:
+        raise Impossible(
+            f"the bundle has {size:.0f} MB; what carries it into {engine} takes {most_mb:.0f} MB", fix="--to rest"
+        )
+    with tempfile.TemporaryDirectory(prefix="anyport-") as work:
+        folder = Path(work) / "model"
+        folder.mkdir()
+        carry(bundle, folder)
+        carry_runtime(folder / "runtime", "anyport.predictor", "anyport.bundle")
+        shutil.copyfile(Path(__file__).with_name("answer.py"), folder / "runtime" / "anyport_answer.py")
+        return zip_folder(folder, Path(work) / "model.zip").read_bytes()
+
+
+def loader() -> str:
+    """The text that defines `opened`, for the database's own script."""
+    return Path(__file__).with_name("loader.py").read_text(encoding="utf-8")
+
+
+__all__ = ["RUNTIME", "loader", "packed"]
