@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyport.batch import Column
 from anyport.bundle import read
-from anyport.predictor import of
+from anyport.predictor import GraphPredictor, encoder_of, of
 
 if TYPE_CHECKING:
     from anyport.signature import Field
@@ -18,7 +18,8 @@ def answering(path: str) -> Callable[[Sequence[Any], Sequence[str] | None], list
     """The function that answers with the bundle in a folder, which is needed no longer. It takes an array for each
     scalar column; or, where `names` is given, one array of rows by these names."""
     bundle = read(Path(path))
-    predictor = of(bundle)
+    older = bundle.path.with_suffix(".onnx")
+    predictor = GraphPredictor(bundle.signature, older, encoder_of(bundle)) if older.is_file() else of(bundle)
     fields = bundle.signature.inputs
     widths = [f.width if f.shape else 1 for f in fields]
 

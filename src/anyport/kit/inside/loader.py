@@ -31,6 +31,11 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
             fail(f"anyport: the server's Python {sys.version.split()[0]} has no {module}",
                  "pip install numpy onnxruntime msgspec where the server can read it, for this very version of Python")  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(data))
+    least = archive.read("least.txt").decode()
+    found = importlib.import_module("onnxruntime").__version__
+    if [int(part) for part in found.split(".")[:2]] < [int(part) for part in least.split(".")]:
+        fail(f"anyport: the server's Python {sys.version.split()[0]} has onnxruntime {found}, which answers this model "
+             f"wrongly; it takes {least} or newer", "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
     sources = {name: archive.read(name) for name in archive.namelist() if name.startswith("runtime/")}
 
     class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -58,7 +63,7 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
     try:
         with tempfile.TemporaryDirectory(prefix="anyport-") as folder:
             for name in archive.namelist():
-                if name.startswith("bundle/"):
+                if name.startswith("bundle"):
                     archive.extract(name, folder)
             answering = importlib.import_module("anyport_answer").answering(os.path.join(folder, "bundle"))
     finally:

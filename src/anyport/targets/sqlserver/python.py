@@ -37,7 +37,7 @@ class Names:
 
 def statements(bundle: Bundle, view: View, names: Names, *, language: str) -> Iterator[str]:
     """Each a batch of its own: the table of models, this one in pieces, and the procedure; each may be run again."""
-    data = packed(bundle, carry, engine="SQL Server", most_mb=MOST_MB)
+    data = packed(bundle, carry, engine="SQL Server", most_mb=MOST_MB, old_runtime=True)
     digest = hashlib.sha256(data).hexdigest()
     table = "(sha256 char(64) not null primary key, bytes varbinary(max) not null)"
     yield f"if object_id({quoted(names.model)}) is null create table {names.model} {table}"
