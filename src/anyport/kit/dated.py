@@ -1,4 +1,4 @@
-"""The same graph for an ONNX Runtime of some years ago: opset 17, ai.onnx.ml 3, what is newer said in older operators."""
+"""The same graph for an ONNX Runtime of some years ago: opset 17, ai.onnx.ml 3, and nothing that 1.12 has not."""
 
 from __future__ import annotations
 

@@ -114,13 +114,25 @@ def grow(had: dict[str, Any], sets: dict[int, list[float]], root: int) -> Iterat
             rows.append([0, 0.0, "LEAF", 0, 0, 0, at])
             continue
         chosen = sets.get(at)
-        asked = [("BRANCH_LEQ", float(had["nodes_splits"][at]))] if chosen is None else [("BRANCH_EQ", v) for v in chosen]
+        asked = (
+            [("BRANCH_LEQ", float(had["nodes_splits"][at]))] if chosen is None else [("BRANCH_EQ", v) for v in chosen]
+        )
         if not asked:
             raise Impossible("the graph's trees ask for a value of an empty set")
         left = (int(had["nodes_truenodeids"][at]), bool(had["nodes_trueleafs"][at]))
         for i, (mode, value) in enumerate(asked):
             here = len(rows)
-            rows.append([int(had["nodes_featureids"][at]), value, mode, 0, here + 1, int(gone[at]) if gone is not None else 0, -1])
+            rows.append(
+                [
+                    int(had["nodes_featureids"][at]),
+                    value,
+                    mode,
+                    0,
+                    here + 1,
+                    int(gone[at]) if gone is not None else 0,
+                    -1,
+                ]
+            )
             todo.append((*left, here, 3))
             if i == len(asked) - 1:
                 todo.append((int(had["nodes_falsenodeids"][at]), bool(had["nodes_falseleafs"][at]), here, 4))

@@ -173,7 +173,9 @@ class ViewPredictor:
                 create(session, view.table, data)
                 checked(session.columns(view.table), self.signature)
                 self.up(session)
-                found = session.ask(f"select {listed} from {named(session, view.view)} order by {d.ident(view.keys[0])}")
+                found = session.ask(
+                    f"select {listed} from {named(session, view.view)} order by {d.ident(view.keys[0])}"
+                )
             except session.errors as error:
                 raise BadData(first_line(error)) from error
         if len(found) != n:

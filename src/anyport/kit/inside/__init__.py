@@ -1,4 +1,4 @@
-"""A model that runs inside a database's own Python: the bytes a table keeps of it, and the text that opens them there."""
+"""A model inside a database's own Python: the bytes that a table keeps of it, and the text that opens them there."""
 
 from __future__ import annotations
 

@@ -26,16 +26,16 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
     if python_path and python_path not in sys.path:
         sys.path.insert(0, python_path)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    python = f"the server's Python {sys.version.split()[0]}"
     for module in ("numpy", "onnxruntime", "msgspec"):
         if importlib.util.find_spec(module) is None:
-            fail(f"anyport: the server's Python {sys.version.split()[0]} has no {module}",
-                 "pip install numpy onnxruntime msgspec where the server can read it, for this very version of Python")  # fmt: skip
+            fail(f"anyport: {python} has no {module}",
+                 "pip install numpy onnxruntime msgspec where it looks, for this very version of Python")  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(data))
-    least = archive.read("least.txt").decode()
-    found = importlib.import_module("onnxruntime").__version__
+    least, found = archive.read("least.txt").decode(), importlib.import_module("onnxruntime").__version__
     if [int(part) for part in found.split(".")[:2]] < [int(part) for part in least.split(".")]:
-        fail(f"anyport: the server's Python {sys.version.split()[0]} has onnxruntime {found}, which answers this model "
-             f"wrongly; it takes {least} or newer", "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
+        fail(f"anyport: {python} has onnxruntime {found}, which answers this model wrongly; it takes {least} or newer",
+             "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
     sources = {name: archive.read(name) for name in archive.namelist() if name.startswith("runtime/")}
 
     class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):

@@ -30,8 +30,8 @@ def statements(bundle: Bundle, names: Names, shape: Shape, *, python_path: str) 
     )
     called = Path(__file__).with_name("call.py").read_text(encoding="utf-8")
     body = (
-        f"{loader()}\n{called}\nreturn asked(opened, plpy, GD, {names.of('model')!r}, {digest!r}, {python_path!r})(args, "
-        f"{[name for name, _ in shape.inputs] if shape.row else None!r})\n"
+        f"{loader()}\n{called}\nreturn asked(opened, plpy, GD, {names.of('model')!r}, {digest!r}, {python_path!r})"
+        f"(args, {[name for name, _ in shape.inputs] if shape.row else None!r})\n"
     )
     quote = tag(body)
     yield (

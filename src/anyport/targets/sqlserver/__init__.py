@@ -1,4 +1,4 @@
-"""sqlserver: a view that answers every row of a table in pure T-SQL, or a procedure that asks ONNX Runtime in Python."""
+"""sqlserver: a view that answers every row of a table in pure T-SQL, or a procedure on ONNX Runtime in its Python."""
 
 from __future__ import annotations
 
@@ -147,10 +147,6 @@ def connect(artifact: Artifact, live: Live) -> Iterator[Running]:
         yield Running(predictor, Engine("SQL Server", version, f"{shown(live.dsn)}, {options.engine}", "live"))
 
 
-RESULTS = "anyport_answers"
-"""The table that a procedure's answers go into."""
-
-
 @contextmanager
 def asked(bundle: Bundle, options: Options, where: Callable[[], Any]) -> Iterator[ViewPredictor]:
     """What is shipped, each caller in a schema of its own, which are all gone afterwards."""
@@ -170,7 +166,7 @@ def asked(bundle: Bundle, options: Options, where: Callable[[], Any]) -> Iterato
         return msgspec.structs.replace(options, schema=session.schema)
 
     def emptied(session: Connection) -> None:
-        gone = [f"drop table if exists {within(own(session), name)}" for name in (view.table, RESULTS)]
+        gone = [f"drop table if exists {within(own(session), name)}" for name in (view.table, contract.RESULTS)]
         for text in (*down(bundle, own(session)), *gone):
             session.run(text)
 
@@ -178,11 +174,13 @@ def asked(bundle: Bundle, options: Options, where: Callable[[], Any]) -> Iterato
         for text in up(bundle, own(session)):
             session.run(text)
         if options.engine == "python":
-            for text in python.filling(bundle, view, within(own(session), RESULTS), within(own(session), view.view)):
+            for text in python.filling(
+                bundle, view, within(own(session), contract.RESULTS), within(own(session), view.view)
+            ):
                 session.run(text)
 
     with pooled(fresh, emptied) as opened:
-        shows = View(view.table, RESULTS if options.engine == "python" else view.view, view.keys)
+        shows = View(view.table, contract.RESULTS if options.engine == "python" else view.view, view.keys)
         yield ViewPredictor(bundle.signature, shows, opened, made)
 
 
@@ -199,4 +197,3 @@ def transactions(live: Live) -> Iterator[Callable[[Sql], None]]:
     """What runs a plan's SQL in the user's database."""
     with connected(live.dsn) as session:
         yield session.transaction
-

@@ -16,7 +16,7 @@ from anyport.errors import BadBundle, BadData
 from anyport.kit.inside import RUNTIME
 from anyport.kit.process import Held, popen
 from anyport.kit.runtime import view as interpreter
-from anyport.kit.standin import StandIn
+from anyport.kit.standin import stand_ins
 from anyport.kit.view import View, ViewPredictor
 from anyport.signature import Signature
 from anyport.sql.dialect import DUCKDB
@@ -95,6 +95,8 @@ def satellite(call: Called) -> Iterator[Satellite]:
         yield Satellite(held, call)
 
 
+RESULTS = "anyport_answers"
+"""The table that the procedure's answers go into."""
 TYPES = {"double precision": "DOUBLE", "bigint": "BIGINT", "decimal(20)": "DECIMAL(20)", "bit": "BOOLEAN",
          "nvarchar(max)": "VARCHAR"}  # fmt: skip
 """What the answers are declared as, in DuckDB."""
@@ -111,18 +113,6 @@ def answering(
     [query] = in_duckdb(call.rows)
     wanted = [(n, TYPES[k] if n not in view.keys else "BIGINT") for n, k in call.results]
     listed = ", ".join(f"{DUCKDB.ident(n)} {k}" for n, k in wanted)
-    free: list[StandIn] = []
-    every: list[StandIn] = []
-
-    @contextmanager
-    def opened() -> Iterator[StandIn]:
-        try:
-            session = free.pop()
-        except IndexError:
-            session = StandIn(schema, largest=float(LARGEST))
-            every.append(session)
-        yield session
-        free.append(session)  # after an error it is left alone
 
     def up(session: Any) -> None:
         asked = session.raw.execute(query)
@@ -133,18 +123,14 @@ def answering(
         found = host.ask({n: (k, list(cells)) for (n, k), cells in zip(heads, columns, strict=True)})
         if len(found) != len(wanted):
             raise BadData(f"OutputDataSet has {len(found)} columns; WITH RESULT SETS declares {len(wanted)}")
-        name = DUCKDB.ident(view.view)
+        name = DUCKDB.ident(RESULTS)
         session.raw.execute(f"create table if not exists {name} ({listed})")
         session.raw.execute(f"delete from {name}")
         if rows:
-            session.fill(view.view, [n for n, _ in wanted], zip(*found, strict=True))
+            session.fill(RESULTS, [n for n, _ in wanted], zip(*found, strict=True))
 
-    try:
-        with satellite(call) as host:
-            yield ViewPredictor(signature, view, opened, up), host
-    finally:
-        for session in every:
-            session.raw.close()
+    with stand_ins(schema, largest=float(LARGEST)) as opened, satellite(call) as host:
+        yield ViewPredictor(signature, View(view.table, RESULTS, view.keys), opened, up), host
 
 
-__all__ = ["Called", "Satellite", "answering", "called", "satellite"]
+__all__ = ["RESULTS", "Called", "Satellite", "answering", "called", "satellite"]

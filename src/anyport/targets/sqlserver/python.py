@@ -113,7 +113,12 @@ def passed(field: Field, x: str) -> str:
 
 def quoted(text: str) -> str:
     """A text as one literal, which a parameter has to be. Impossible where T-SQL would read it in another way."""
-    if "\x00" in text or "\\\n" in text or "\r" in text or any(line.strip().upper() == "GO" for line in text.split("\n")):
+    if (
+        "\x00" in text
+        or "\\\n" in text
+        or "\r" in text
+        or any(line.strip().upper() == "GO" for line in text.split("\n"))
+    ):
         raise Impossible("a name or text holds what cannot stand in a literal of SQL Server: NUL, a carriage return, "
                          "a backslash at the end of a line, or a line that is GO")  # fmt: skip
     return "N'" + text.replace("'", "''") + "'"

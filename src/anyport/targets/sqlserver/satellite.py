@@ -5,15 +5,17 @@ whole numbers, which would come as floats, are texts (learn.microsoft.com/sql/ma
 python-libraries-and-data-types). What goes out is floats and texts only, of which NaN and None are NULL.
 """
 
+from typing import Any
+
 LARGEST = 1.7976931348623157e308  # stands for an infinity, which SQL Server has not
 
 
-def fail(what, hint):  # type: ignore[no-untyped-def]
+def fail(what: str, hint: str) -> None:
     """The error that the caller of the procedure sees."""
     raise RuntimeError(f"{what}; {hint}")
 
 
-def values(column, kind):  # type: ignore[no-untyped-def]
+def values(column: list[Any], kind: str) -> list[Any]:
     """A column of InputDataSet as Python's own values, None where it is missing."""
     if kind == "text":
         return [v[1:] if isinstance(v, str) else None for v in column]
@@ -23,20 +25,20 @@ def values(column, kind):  # type: ignore[no-untyped-def]
     return [v if v is None or abs(v) < LARGEST else v * 2 for v in found]
 
 
-def floats(cells):  # type: ignore[no-untyped-def]
+def floats(cells: list[Any]) -> list[float]:
     """Answers as float64. ValueError for a whole number that a float does not hold."""
-    import numpy
-
     made = []
     for cell in cells:
         value = float("nan") if cell is None else float(cell)
         if isinstance(cell, int) and value != cell:
             raise ValueError(f"the answer {cell} is beyond what SQL Server's Python passes on exactly")
         made.append(min(max(value, -LARGEST), LARGEST) if value == value else value)
-    return numpy.array(made, numpy.float64)
+    return made
 
 
-def answered(opened, given, model, digest, table, kinds, keys, texts):  # type: ignore[no-untyped-def]
+def answered(
+    opened: Any, given: Any, model: bytes, digest: str, table: str, kinds: list[str], keys: int, texts: list[bool]
+) -> Any:
     """OutputDataSet: a column for each key, each answer and the refusal, named by their places. `kinds`: of the columns
     c0, c1 …; `keys`: how many k0, k1 … there are; `texts`: which answers are texts."""
     import sys
@@ -54,5 +56,5 @@ def answered(opened, given, model, digest, table, kinds, keys, texts):  # type: 
     for i, text in enumerate(texts):
         cells = [row[i] for row in rows]
         # pandas 3 would else take texts for its own type, in which None is NaN
-        made[f"a{i}"] = pandas.Series(cells, dtype=object) if text else pandas.Series(floats(cells), dtype=float)
+        made[f"a{i}"] = pandas.Series(cells, dtype=object) if text else pandas.Series(floats(cells), dtype="float64")
     return pandas.DataFrame(made)

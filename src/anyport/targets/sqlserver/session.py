@@ -91,7 +91,9 @@ class Connection:
         except Refused as error:
             if not any(number in str(error) for number in DENIED):
                 raise
-            fix = "GRANT CREATE SCHEMA, CREATE TABLE, CREATE VIEW, CREATE PROCEDURE TO " + str(self.ask("select user_name()")[0][0])
+            fix = "GRANT CREATE SCHEMA, CREATE TABLE, CREATE VIEW, CREATE PROCEDURE TO " + str(
+                self.ask("select user_name()")[0][0]
+            )
             raise Impossible(f"the user may not make a schema to check in: {error}", fix=fix) from error
         self.schema = schema
 
@@ -129,7 +131,9 @@ def connected(dsn: str) -> Iterator[Connection]:
         state = str(error.args[0]) if error.args else ""
         if state in NO_DRIVER:
             there = ", ".join(pyodbc.drivers()) or "none"
-            raise Missing(f"{shown(dsn)}: this machine has no such ODBC driver ({there})", fix=f"install it; {FIX}") from error
+            raise Missing(
+                f"{shown(dsn)}: this machine has no such ODBC driver ({there})", fix=f"install it; {FIX}"
+            ) from error
         raise Unreachable(f"no SQL Server lets us in at {shown(dsn)}: {words(error)}", fix=FIX) from error
     try:
         yield Connection(raw)
