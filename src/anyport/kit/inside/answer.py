@@ -6,12 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyport import ort
 from anyport.batch import Column
 from anyport.bundle import read
 from anyport.predictor import GraphPredictor, encoder_of, of
 
 if TYPE_CHECKING:
     from anyport.signature import Field
+
+
+def runtime() -> tuple[int, ...]:
+    """The version of ONNX Runtime."""
+    return tuple(int(part) for part in ort.runtime().__version__.split(".")[:3] if part.isdigit())
 
 
 def answering(path: str) -> Callable[[Sequence[Any], Sequence[str] | None], list[tuple[Any, ...]]]:

@@ -32,10 +32,6 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
             fail(f"anyport: {python} has no {module}",
                  "pip install numpy onnxruntime msgspec where it looks, for this very version of Python")  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(data))
-    least, found = archive.read("least.txt").decode(), importlib.import_module("onnxruntime").__version__
-    if [int(part) for part in found.split(".")[:2]] < [int(part) for part in least.split(".")]:
-        fail(f"anyport: {python} has onnxruntime {found}, which answers this model wrongly; it takes {least} or newer",
-             "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
     sources = {name: archive.read(name) for name in archive.namelist() if name.startswith("runtime/")}
 
     class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -65,7 +61,12 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
             for name in archive.namelist():
                 if name.startswith("bundle"):
                     archive.extract(name, folder)
-            answering = importlib.import_module("anyport_answer").answering(os.path.join(folder, "bundle"))
+            module = importlib.import_module("anyport_answer")
+            least = archive.read("least.txt").decode()
+            if module.runtime()[:2] < tuple(int(part) for part in least.split(".")):
+                fail(f"anyport: {python} has an onnxruntime that answers this model wrongly; it takes {least} or newer",
+                     "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
+            answering = module.answering(os.path.join(folder, "bundle"))
     finally:
         sys.meta_path.remove(finder)
         sys.meta_path.append(finder)  # for what is imported later

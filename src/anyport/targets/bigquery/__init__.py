@@ -155,7 +155,11 @@ def connect(artifact: Artifact, live: Live) -> Iterator[Running]:
             if options.engine == "onnx":
                 session.upload(artifact.path / "model.onnx", place)
             with asked(bundle, options, live, place) as predictor:
-                yield Running(predictor, Engine("BigQuery", "as Google runs it", live.endpoint or where, "live"))
+                if live.endpoint:  # whoever answers there, it is not Google
+                    engine = Engine("BigQuery's interface", "an emulator's", f"{live.endpoint}, {where}", "stand-in")
+                else:
+                    engine = Engine("BigQuery", "as Google runs it", where, "live")
+                yield Running(predictor, engine)
         finally:
             if options.engine == "onnx":
                 session.remove(place)
@@ -193,7 +197,7 @@ def asked(bundle: Bundle, options: Options, live: Live, place: str) -> Iterator[
 
 def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
     """Import the model, make the view; undone by dropping them. A query too long for a view is run by hand."""
-    bundle = read(artifact.path / "bundle")
+    bundle, options = read(artifact.path / "bundle"), chosen(artifact, Options)
     view, up, down = view_of(bundle, options), shipped(artifact, "up.sql"), shipped(artifact, "down.sql")[::-1]
     steps = []
     if options.engine == "onnx":

@@ -11,6 +11,7 @@ from anyport.errors import BadBundle, BadData, Impossible, need
 from anyport.kit.dated import IR, OPSETS
 from anyport.kit.standin import stand_ins, transpiled
 from anyport.kit.view import View, ViewPredictor
+from anyport.ort import runtime
 from anyport.ort import session as opened_graph
 from anyport.signature import Signature
 from anyport.sql.dialect import DUCKDB
@@ -104,4 +105,4 @@ def predicting(
         session.raw.execute(made)
 
     with stand_ins(dataset) as opened:
-        yield ViewPredictor(signature, view, opened, up), str(need("onnxruntime").__version__)
+        yield ViewPredictor(signature, view, opened, up), str(runtime().__version__)

@@ -16,6 +16,7 @@ from anyport.errors import BadBundle, Impossible, need
 from anyport.kit.database import answers
 from anyport.kit.standin import standing_in
 from anyport.kit.view import Named, View, ViewPredictor, chosen, columns, named_once, pooled, query, unfit, view_of
+from anyport.ort import runtime
 from anyport.sql.compile import compiled, levelled
 from anyport.sql.dialects import LARGEST, TSQL
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
@@ -122,7 +123,7 @@ def run(artifact: Artifact) -> Iterator[Running]:
     if options.engine == "python":
         with contract.answering(bundle.signature, view, options.schema, statements) as (predictor, host):
             process = f"pid {host.held.pid}: the script of up.sql; its query of the rows by {parser} and DuckDB"
-            version = str(need("onnxruntime").__version__)
+            version = str(runtime().__version__)  # the process has this machine's own
             yield Running(predictor, Engine("ONNX Runtime in SQL Server's stead", version, process, "stand-in"))
         return
     [text] = statements
@@ -186,6 +187,7 @@ def asked(bundle: Bundle, options: Options, where: Callable[[], Any]) -> Iterato
 
 def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
     """Make it; undone by dropping it."""
+    options = chosen(artifact, Options)
     view = view_of(read(artifact.path / "bundle"), options)
     what = "view" if options.engine == "sql" else "procedure"
     why = f"make the {what} {view.view} over {view.table}"

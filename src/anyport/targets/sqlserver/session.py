@@ -124,7 +124,10 @@ def shown(dsn: str) -> str:
 def connected(dsn: str) -> Iterator[Connection]:
     """A connection that commits each statement. Missing where this machine has not the driver, Unreachable where the
     server does not let us in."""
-    pyodbc = need("pyodbc")
+    try:
+        pyodbc = need("pyodbc")
+    except ImportError as error:  # the wheel links to the driver manager, which is the system's
+        raise Missing(f"pyodbc has no driver manager here: {error}", fix="apt-get install unixodbc") from error
     try:
         raw = pyodbc.connect(dsn, autocommit=True, timeout=SECONDS)
     except pyodbc.Error as error:
