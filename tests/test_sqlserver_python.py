@@ -92,7 +92,7 @@ def test_it_is_the_shipped_text_that_runs(built: Artifact, tmp_path: Path) -> No
 
 
 def test_an_onnxruntime_that_answers_wrongly_is_refused(built: Artifact, tmp_path: Path) -> None:
-    made = altered(built, "module.runtime()[:2]", "(1, 11)", tmp_path / "old")
+    made = altered(built, "answer.runtime()[:2]", "(1, 11)", tmp_path / "old")
     rows = take(golden_inputs(read(built.path / "bundle")), [0, 1])
     with sqlserver.run(made) as running, pytest.raises(BadData, match=r"answers this model wrongly; it takes 1\.12"):
         running.predictor.predict(rows)

@@ -61,12 +61,12 @@ def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-un
             for name in archive.namelist():
                 if name.startswith("bundle"):
                     archive.extract(name, folder)
-            module = importlib.import_module("anyport_answer")
+            answer = importlib.import_module("anyport_answer")
             least = archive.read("least.txt").decode()
-            if module.runtime()[:2] < tuple(int(part) for part in least.split(".")):
+            if answer.runtime()[:2] < tuple(int(part) for part in least.split(".")):
                 fail(f"anyport: {python} has an onnxruntime that answers this model wrongly; it takes {least} or newer",
                      "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
-            answering = module.answering(os.path.join(folder, "bundle"))
+            answering = answer.answering(os.path.join(folder, "bundle"))
     finally:
         sys.meta_path.remove(finder)
         sys.meta_path.append(finder)  # for what is imported later
