@@ -115,7 +115,7 @@ def test_a_model_is_deployed_asked_there_and_taken_back(
         there.files[place] = b"another"
         with pytest.raises(Mistake, match="is there, and is not this model"):
             session.upload(made.path / "model.onnx", place)
-    deployment.undone(found, say=str)
+    deployment.undone(found, None, say=str)
     assert (there.models, there.files) == ({}, {})
     missing = targets.build(shelf.bundle("one_label"), "bigquery", tmp_path / "b", **{**GIVEN, "table": "nowhere"})
     with pytest.raises(deployment.plan.PlanFailed, match=r"Table.*nowhere.*what was done before is undone"):

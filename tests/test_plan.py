@@ -82,9 +82,9 @@ def test_commands_run_and_their_failure_undoes_the_sql(database: Database, tmp_p
 
 
 def test_sql_without_a_database_is_the_callers_mistake() -> None:
-    with pytest.raises(plan.PlanFailed, match="no place was named") as error:
+    with pytest.raises(plan.PlanFailed, match="no database was named") as error:
         plan.run([step("a")], None, say=quiet)
-    assert error.value.fix == "add --live KEY=VALUE"
+    assert error.value.fix == "add --live dsn=…"
 
 
 def test_a_plan_is_shown_with_its_way_back() -> None:
