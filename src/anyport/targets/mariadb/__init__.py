@@ -14,7 +14,7 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.kit.database import Session, transaction
-from anyport.kit.view import View, ViewPredictor, keep, kept, named_once, pooled, query, unfit, view_of
+from anyport.kit.view import Named, View, ViewPredictor, keep, kept, named_once, pooled, query, unfit, view_of
 from anyport.sql.compile import compiled
 from anyport.sql.dialects import MARIADB
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
@@ -31,15 +31,8 @@ BACKSLASHES = "set session sql_mode = replace(@@session.sql_mode, 'NO_BACKSLASH_
 """The texts are written with backslashes as escapes, which is the default."""
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the view is called and what it reads."""
-
-    table: str = ""
-    """The table or view of rows, in the database that the view is made in: "" is NAME_rows."""
-    view: str = ""
-    """"" is NAME, that of the bundle."""
-    keys: str = ""
-    """Columns that the view passes on, joined by commas; "" is id."""
+class Options(Named, frozen=True, forbid_unknown_fields=True):
+    """What the view is called and what it reads, in the database that it is made in."""
 
 
 class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
