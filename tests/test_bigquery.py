@@ -14,7 +14,7 @@ from anyport.errors import Impossible, Mistake
 from anyport.kit.standin import transpiled
 from anyport.kit.view import unfit
 from anyport.sql.dialects import BIGQUERY
-from anyport.target import Command
+from anyport.target import Sql
 from anyport.targets import bigquery
 
 NAMED = [n for n in SOME if n != "odd_names"]
@@ -38,8 +38,9 @@ def test_a_query_too_long_for_a_view_is_a_query_alone(shelf: packed.Shelf, tmp_p
     assert bigquery.plan(long, bigquery.Options(), None) == ()
     assert (short.path / "up.sql").read_text().startswith("create or replace view `zoo`.`one_label` as\n")
     [step] = bigquery.plan(short, bigquery.Options(), None)
-    assert isinstance(step.do, Command)
-    assert step.do.argv == ("bq", "query", "--use_legacy_sql=false", (short.path / "up.sql").read_text())
+    assert isinstance(step.do, Sql)
+    assert step.do.statements == ((short.path / "up.sql").read_text().removesuffix(";\n"),)
+    assert step.undo == Sql(("drop view if exists `zoo`.`one_label`",))
     assert step.why == "make the view zoo.one_label over zoo.rows"
 
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import hostile
 import packed
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sql import HOSTILE, SOME, answer, golden_inputs, judged
+from test_sql import HOSTILE, SOME, golden_inputs, judged
 
 from anyport import targets
-from anyport.batch import Column
 from anyport.bundle import read
 from anyport.errors import Impossible, Mistake
-from anyport.kit.database import KEY, answers, create, outcome
 from anyport.kit.standin import StandIn
-from anyport.signature import Field, Signature
-from anyport.sql.compile import Compiled, selected
 from anyport.sql.dialects import TSQL
-from anyport.sql.expr import Pool
-from anyport.sql.fold import Folder
 from anyport.target import Sql
 from anyport.targets import sqlserver
 from anyport.targets.sqlserver.rules import in_duckdb, lawful
@@ -67,27 +60,14 @@ def test_what_sql_server_takes_passes() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(HOSTILE, min_size=1, max_size=6, unique=True), HOSTILE)
 def test_no_category_or_name_breaks_out_of_the_text(levels: list[str], name: str) -> None:
-    name = name or "x"
-    pool = Pool()
-    column = pool.node("column", (), (name, True), "s")
-    made = pool.lookup(column, [(v, float(i + 1)) for i, v in enumerate(levels)], -1.0, -2.0)
-    field = Field(name=name, dtype="string", nullable=True)
-    signature = Signature(inputs=(field,), outputs=(Field(name="prediction", dtype="float64"),))
-    model = Compiled(signature, (answer(signature, made),), (), Folder([]))
-    texts: list[Any] = [*levels, *(v + " " for v in levels), *(v.swapcase() for v in levels), None]
-    values = np.empty(len(texts), object)
-    values[:] = texts
-    query = selected(model, TSQL, "[t]", keys=[KEY])
-    lawful(query)
-    [text] = in_duckdb(query)
+    def in_its_stead(query: str) -> str:
+        lawful(query)
+        [text] = in_duckdb(query)
+        return text
+
     session = StandIn("dbo")
-    create(session, "t", {name: Column(values, np.array([v is not None for v in texts], bool))})
-    listed = ", ".join(f'"{n}"' for n in answers(signature))
-    found = session.ask(f"select {listed} from ({text}) as q order by {KEY}")
+    hostile.stays(session, levels, name or "x", written=in_its_stead, dialect=TSQL)
     session.raw.close()
-    known = {v: float(i + 1) for i, v in enumerate(levels)}
-    expected = [known.get(v, -1.0) for v in texts[:-1]]
-    assert outcome(signature, found).outputs["prediction"].values.tolist() == [*expected, -2.0]
 
 
 def test_the_plan_makes_the_view_and_takes_it_away(shelf: packed.Shelf, tmp_path: Path) -> None:

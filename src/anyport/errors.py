@@ -145,6 +145,7 @@ EXTRAS = {
     "httpx": "client", "grpc": "grpc", "google": "grpc", "opentelemetry": "otel",
     "fastapi": "fastapi", "pydantic": "fastapi", "uvicorn_worker": "fastapi", "flask": "flask", "django": "django",
     "rest_framework": "django", "psycopg": "postgres", "pymysql": "mysql", "sqlglot": "sql", "duckdb": "duckdb",
+    "pyodbc": "sqlserver", "google.cloud.bigquery": "bigquery", "google.cloud.storage": "bigquery",
 }  # fmt: skip
 
 
@@ -156,6 +157,6 @@ def need(module: str) -> ModuleType:
         root = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != root:
             raise
-        extra = EXTRAS.get(root)
+        extra = EXTRAS.get(module) or EXTRAS.get(root)
         line = f"pip install 'anyport[{extra}]'" if extra else f"pip install {root}"
         raise Missing(f"{root} is not installed here", fix=line) from error

@@ -49,6 +49,13 @@ class Session(Protocol):
         """The columns of a table or view and their types, as the engine calls them."""
 
 
+def named(session: Session, table: str) -> str:
+    """A table as statements call it: in the schema that the session's `schema` names, where it has one."""
+    schema: str = getattr(session, "schema", "")
+    ident = session.dialect.ident
+    return f"{ident(schema)}.{ident(table)}" if schema else ident(table)
+
+
 def transaction(run: Callable[[str], Any], errors: tuple[type[Exception], ...], sql: Sql) -> None:
     """Statements of a plan, all or none. Mistake with the engine's own words, nothing of it done."""
     run("begin")
@@ -122,7 +129,7 @@ def create(session: Session, table: str, batch: Batch, temporary: str = "") -> N
             kinds.append(d.type_of(field))
             values.append(plain(flat, column, field))
     listed = ", ".join(f"{d.ident(n)} {k}" for n, k in zip([*names, KEY], [*kinds, d.types["bigint"]], strict=True))
-    session.run(f"create {temporary}table {d.ident(table)} ({listed})")
+    session.run(f"create {temporary}table {named(session, table)} ({listed})")
     session.fill(table, [*names, KEY], zip(*values, range(rows(batch)), strict=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -88,10 +88,9 @@ class StandIn:
 
 
 @contextmanager
-def standing_in(
-    signature: Signature, view: View, schema: str, up: Sequence[str], *, largest: float = math.inf
-) -> Iterator[tuple[ViewPredictor, str]]:
-    """A predictor that runs `up`, statements for DuckDB, in databases of its own; and DuckDB's version."""
+def stand_ins(schema: str, *, largest: float = math.inf) -> Iterator[Callable[[], AbstractContextManager[StandIn]]]:
+    """A way to get one that no other caller has; all of them are closed with the block. After an error one is left
+    alone."""
     free: list[StandIn] = []
     every: list[StandIn] = []
 
@@ -103,7 +102,20 @@ def standing_in(
             session = StandIn(schema, largest=largest)
             every.append(session)
         yield session
-        free.append(session)  # after an error it is left alone
+        free.append(session)
+
+    try:
+        yield opened
+    finally:
+        for session in every:
+            session.raw.close()
+
+
+@contextmanager
+def standing_in(
+    signature: Signature, view: View, schema: str, up: Sequence[str], *, largest: float = math.inf
+) -> Iterator[tuple[ViewPredictor, str]]:
+    """A predictor that runs `up`, statements for DuckDB, in databases of its own; and DuckDB's version."""
 
     def made(session: Any) -> None:
         if not session.ready:
@@ -111,11 +123,8 @@ def standing_in(
                 session.raw.execute(text)
             session.ready = True
 
-    try:
+    with stand_ins(schema, largest=largest) as opened:
         yield ViewPredictor(signature, view, opened, made), str(need("duckdb").__version__)
-    finally:
-        for session in every:
-            session.raw.close()
 
 
-__all__ = ["standing_in", "transpiled"]
+__all__ = ["StandIn", "stand_ins", "standing_in", "transpiled"]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from anyport.batch import Batch, Column, Outcome, rows
 from anyport.bundle import Bundle
 from anyport.errors import BadBundle, BadData, Impossible, Mistake
-from anyport.kit.database import Session, answers, checked, create, first_line, outcome
+from anyport.kit.database import Session, answers, checked, create, first_line, named, outcome
 from anyport.signature import Signature
 from anyport.sql.compile import Compiled, scalars, selected
 from anyport.sql.dialect import Dialect
-from anyport.target import Reason
+from anyport.target import Artifact, Reason
 
 VIEW = "view.json"
+S = TypeVar("S")
 
 
 class Chosen(Protocol):
@@ -30,6 +32,17 @@ class Chosen(Protocol):
     def view(self) -> str: ...
     @property
     def keys(self) -> str: ...
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options that say it, for a target to add its own to."""
+
+    table: str = ""
+    """The table or view of rows: "" is NAME_rows."""
+    view: str = ""
+    """"" is NAME, that of the bundle."""
+    keys: str = ""
+    """Columns that the view passes on, joined by commas; "" is id."""
 
 
 class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +113,38 @@ def kept(path: Path) -> View:
         raise BadBundle(f"{path / VIEW} cannot be read: {error}") from error
 
 
+def chosen(artifact: Artifact, options: type[S]) -> S:
+    """The options that an artefact was built with. BadBundle where this version of the target has no such ones."""
+    try:
+        return msgspec.convert(dict(artifact.options), options, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadBundle(f"{artifact.path} was built with other options: {error}", fix="anyport build again") from error
+
+
+@contextmanager
+def pooled(
+    fresh: Callable[[], AbstractContextManager[S]], emptied: Callable[[S], None]
+) -> Iterator[Callable[[], AbstractContextManager[S]]]:
+    """A way to get a session that no other caller has: a free one, else a `fresh` one, which is kept until the block
+    ends. `emptied` is run after each use."""
+    free: deque[S] = deque()
+
+    @contextmanager
+    def opened() -> Iterator[S]:
+        try:
+            session = free.popleft()
+        except IndexError:
+            session = stack.enter_context(fresh())
+        try:
+            yield session
+        finally:
+            emptied(session)
+            free.append(session)
+
+    with ExitStack() as stack:
+        yield opened
+
+
 class ViewPredictor:
     """Answers a batch by putting it into a table of the name that the shipped view reads, in a place of its own."""
 
@@ -128,7 +173,9 @@ class ViewPredictor:
                 create(session, view.table, data)
                 checked(session.columns(view.table), self.signature)
                 self.up(session)
-                found = session.ask(f"select {listed} from {d.ident(view.view)} order by {d.ident(view.keys[0])}")
+                found = session.ask(
+                    f"select {listed} from {named(session, view.view)} order by {d.ident(view.keys[0])}"
+                )
             except session.errors as error:
                 raise BadData(first_line(error)) from error
         if len(found) != n:
@@ -142,4 +189,7 @@ def named_once(view: View) -> None:
         raise Mistake(f"the view and the table have one name, {view.view!r}", fix="choose another with -O view=NAME")
 
 
-__all__ = ["Chosen", "View", "ViewPredictor", "keep", "kept", "named_once", "query", "unfit", "view_of"]
+__all__ = [
+    "Chosen", "Named", "View", "ViewPredictor", "chosen", "keep", "kept", "named_once", "pooled", "query", "unfit",
+    "view_of",
+]  # fmt: skip

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.kit.database import Session, transaction
-from anyport.kit.view import View, ViewPredictor, keep, kept, named_once, query, unfit, view_of
+from anyport.kit.view import Named, View, ViewPredictor, keep, kept, named_once, pooled, query, unfit, view_of
 from anyport.sql.compile import compiled
 from anyport.sql.dialects import MARIADB
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
@@ -32,15 +31,8 @@ BACKSLASHES = "set session sql_mode = replace(@@session.sql_mode, 'NO_BACKSLASH_
 """The texts are written with backslashes as escapes, which is the default."""
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the view is called and what it reads."""
-
-    table: str = ""
-    """The table or view of rows, in the database that the view is made in: "" is NAME_rows."""
-    view: str = ""
-    """"" is NAME, that of the bundle."""
-    keys: str = ""
-    """Columns that the view passes on, joined by commas; "" is id."""
+class Options(Named, frozen=True, forbid_unknown_fields=True):
+    """What the view is called and what it reads, in the database that it is made in."""
 
 
 class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,29 +120,25 @@ def asked(artifact: Artifact, where: Open) -> Iterator[ViewPredictor]:
     """The shipped files, each caller in a database of its own, which are all gone afterwards."""
     made, gone = statements(artifact.path / "up.sql"), statements(artifact.path / "down.sql")
     view = kept(artifact.path)
-    free: deque[Connection] = deque()
 
     @contextmanager
-    def opened() -> Iterator[Connection]:
-        try:
-            session = free.popleft()
-        except IndexError:
-            session = stack.enter_context(where())
+    def fresh() -> Iterator[Connection]:
+        with where() as session:
             session.enter(f"anyport_check_{secrets.token_hex(6)}")
-            stack.callback(session.leave)
-        try:
-            yield session
-        finally:
-            for text in gone:
-                session.run(text)
-            session.run(f"drop table if exists {MARIADB.ident(view.table)}")
-            free.append(session)
+            try:
+                yield session
+            finally:
+                session.leave()
+
+    def emptied(session: Connection) -> None:
+        for text in (*gone, f"drop table if exists {MARIADB.ident(view.table)}"):
+            session.run(text)
 
     def up(session: Session) -> None:
         for text in made:
             session.run(text)
 
-    with ExitStack() as stack:
+    with pooled(fresh, emptied) as opened:
         yield ViewPredictor(read(artifact.path / "bundle").signature, view, opened, up)
 
 

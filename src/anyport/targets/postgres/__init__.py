@@ -20,6 +20,7 @@ from anyport.bundle import Bundle, read
 from anyport.errors import AnyportError, BadBundle, Impossible, Missing, need
 from anyport.kit import postgres as pg
 from anyport.kit.database import KEY, TablePredictor, answers
+from anyport.kit.inside import RUNTIME
 from anyport.kit.runtime import closure
 from anyport.sql.dialect import POSTGRES as D
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
@@ -31,8 +32,6 @@ SPEC = Spec(
     name="postgres", title="functions and a view in PostgreSQL", kind="database", takes=("graph",), extra="postgres",
     limits=names.LIMITS,
 )  # fmt: skip
-RUNTIME = ("msgspec", "numpy", "onnxruntime")
-"""What PL/Python needs of the server's Python."""
 SHORTER = "shorter names: of columns, or anyport pack --name NAME --version VERSION"
 
 

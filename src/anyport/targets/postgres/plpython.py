@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from anyport.bundle import Bundle
-from anyport.errors import Impossible
-from anyport.kit.archive import zip_folder
-from anyport.kit.runtime import carry as carry_runtime
+from anyport.kit.inside import loader, packed
 from anyport.sql.dialect import POSTGRES as D
 from anyport.targets import carry
 from anyport.targets.postgres.names import LIMITS, TIMES, Names, Shape, tag
@@ -23,36 +19,19 @@ NEEDS = """create extension if not exists plpython3u;
 """
 
 
-def packed(bundle: Bundle) -> bytes:
-    """What the server needs to answer: the bundle, and the part of anyport that answers, as one archive."""
-    size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files) / 1e6
-    if size > LIMITS["model_mb"]:
-        raise Impossible(
-            f"the bundle has {size:.0f} MB; a statement that carries it into PostgreSQL takes {LIMITS['model_mb']} MB",
-            fix="--to rest",
-        )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="anyport-") as work:
-        folder = Path(work) / "model"
-        folder.mkdir()
-        carry(bundle, folder)
-        carry_runtime(folder / "runtime", "anyport.predictor", "anyport.bundle")
-        shutil.copyfile(Path(__file__).with_name("answer.py"), folder / "runtime" / "anyport_answer.py")
-        return zip_folder(folder, Path(work) / "model.zip").read_bytes()
-
-
 def statements(bundle: Bundle, names: Names, shape: Shape, *, python_path: str) -> Iterator[str]:
     """The table with the bundle, the function over arrays, the function over one row."""
-    data = packed(bundle)
+    data = packed(bundle, carry, engine="PostgreSQL, in one statement,", most_mb=LIMITS["model_mb"])
     digest = hashlib.sha256(data).hexdigest()
     yield (
         f"create table if not exists {names.of('model')} (sha256 text primary key, bytes bytea not null);\n"
         f"insert into {names.of('model')} values ('{digest}', decode('{base64.b64encode(data).decode()}', 'base64'))\n"
         f"on conflict (sha256) do nothing;\n"
     )
-    loader = Path(__file__).with_name("loader.py").read_text(encoding="utf-8")
+    called = Path(__file__).with_name("call.py").read_text(encoding="utf-8")
     body = (
-        f"{loader}\nreturn opened(plpy, GD, {names.of('model')!r}, {digest!r}, {python_path!r})(args, "
-        f"{[name for name, _ in shape.inputs] if shape.row else None!r})\n"
+        f"{loader()}\n{called}\nreturn asked(opened, plpy, GD, {names.of('model')!r}, {digest!r}, {python_path!r})"
+        f"(args, {[name for name, _ in shape.inputs] if shape.row else None!r})\n"
     )
     quote = tag(body)
     yield (

@@ -58,6 +58,8 @@ def in_duckdb(text: str) -> list[str]:
             return exp.DPipe(this=node.this.transform(change), expression=node.expression.transform(change))
         if isinstance(node, exp.Collate) and node.expression.name == COLLATION:
             return node.this.transform(change)
+        if isinstance(node, exp.DataType) and any(e.name.lower() == "max" for e in node.expressions):
+            return exp.DataType.build("text")
         return node
 
     return transpiled(text, "tsql", change)

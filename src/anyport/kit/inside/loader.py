@@ -1,8 +1,9 @@
-"""Inside PL/Python: the model of a table, opened once in each session and kept in GD; nothing is left on the disk."""
+"""Inside a database's Python: the model of a table, opened once in each session; nothing is left on the disk."""
 
 
-def opened(plpy, GD, table, digest, python_path):  # type: ignore[no-untyped-def]
-    """The function that answers, from GD or from the table, whose bytes must have this sha256."""
+def opened(held, digest, fetch, fail, table, python_path):  # type: ignore[no-untyped-def]
+    """The function that answers, from the dict `held` or from the bytes that `fetch` gives (None: they are gone), which
+    must have this sha256. `fail(what, hint)` raises the database's own error."""
     import hashlib
     import importlib.abc
     import importlib.machinery
@@ -14,23 +15,22 @@ def opened(plpy, GD, table, digest, python_path):  # type: ignore[no-untyped-def
     import zipfile
 
     key = "anyport " + digest
-    if key in GD:
-        return GD[key]
-    found = plpy.execute(f"select bytes from {table} where sha256 = '{digest}'")
-    if not len(found):
-        plpy.error(f"anyport: the table {table} has lost the model {digest[:12]}", hint="run up.sql again")
-    data = found[0]["bytes"]
+    if key in held:
+        return held[key]
+    data = fetch()
+    if data is None:
+        fail(f"anyport: the table {table} has lost the model {digest[:12]}", "run up.sql again")
     if hashlib.sha256(data).hexdigest() != digest:
-        plpy.error(f"anyport: the model in {table} is not the one that was installed: its sha256 differs",
-                   hint="run down.sql, then up.sql")  # fmt: skip
+        fail(f"anyport: the model in {table} is not the one that was installed: its sha256 differs",
+             "run down.sql, then up.sql")  # fmt: skip
     if python_path and python_path not in sys.path:
         sys.path.insert(0, python_path)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    python = f"the server's Python {sys.version.split()[0]}"
     for module in ("numpy", "onnxruntime", "msgspec"):
         if importlib.util.find_spec(module) is None:
-            plpy.error(f"anyport: the server's Python {sys.version.split()[0]} has no {module}",
-                       hint="pip install numpy onnxruntime msgspec into a folder that the server can read, "
-                            "for this very version of Python, then build with -O python_path=THAT_FOLDER")  # fmt: skip
+            fail(f"anyport: {python} has no {module}",
+                 "pip install numpy onnxruntime msgspec where it looks, for this very version of Python")  # fmt: skip
     archive = zipfile.ZipFile(io.BytesIO(data))
     sources = {name: archive.read(name) for name in archive.namelist() if name.startswith("runtime/")}
 
@@ -59,11 +59,16 @@ def opened(plpy, GD, table, digest, python_path):  # type: ignore[no-untyped-def
     try:
         with tempfile.TemporaryDirectory(prefix="anyport-") as folder:
             for name in archive.namelist():
-                if name.startswith("bundle/"):
+                if name.startswith("bundle"):
                     archive.extract(name, folder)
-            answering = importlib.import_module("anyport_answer").answering(os.path.join(folder, "bundle"))
+            answer = importlib.import_module("anyport_answer")
+            least = archive.read("least.txt").decode()
+            if answer.runtime()[:2] < tuple(int(part) for part in least.split(".")):
+                fail(f"anyport: {python} has an onnxruntime that answers this model wrongly; it takes {least} or newer",
+                     "pip install --upgrade onnxruntime, in a newer Python if need be")  # fmt: skip
+            answering = answer.answering(os.path.join(folder, "bundle"))
     finally:
         sys.meta_path.remove(finder)
         sys.meta_path.append(finder)  # for what is imported later
-    GD[key] = answering
+    held[key] = answering
     return answering

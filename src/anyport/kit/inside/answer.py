@@ -1,4 +1,4 @@
-"""Inside PL/Python: arrays of an engine's values in, a tuple of answers for each row out."""
+"""Inside a database's Python: arrays of an engine's values in, a tuple of answers for each row out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyport import ort
 from anyport.batch import Column
 from anyport.bundle import read
-from anyport.predictor import of
+from anyport.predictor import GraphPredictor, encoder_of, of
 
 if TYPE_CHECKING:
     from anyport.signature import Field
+
+
+def runtime() -> tuple[int, ...]:
+    """The version of ONNX Runtime."""
+    return tuple(int(part) for part in ort.runtime().__version__.split(".")[:3] if part.isdigit())
 
 
 def answering(path: str) -> Callable[[Sequence[Any], Sequence[str] | None], list[tuple[Any, ...]]]:
     """The function that answers with the bundle in a folder, which is needed no longer. It takes an array for each
     scalar column; or, where `names` is given, one array of rows by these names."""
     bundle = read(Path(path))
-    predictor = of(bundle)
+    older = bundle.path.with_suffix(".onnx")
+    predictor = GraphPredictor(bundle.signature, older, encoder_of(bundle)) if older.is_file() else of(bundle)
     fields = bundle.signature.inputs
     widths = [f.width if f.shape else 1 for f in fields]
 
