@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("inprocess", "coldstart", "batch", "serving", "breadth", "databases", "sqlbreadth", "container")
+ALL = ("inprocess", "coldstart", "batch", "serving", "breadth", "databases", "sqlbreadth", "container", "serverless")
 
 
 def main() -> int:

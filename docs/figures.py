@@ -77,6 +77,13 @@ FIGURES = (
     Figure("container", ("resident_mb",), "its resident memory after 1,000 predictions", " MB", most=90),
     Figure("container", ("mb_above_base",), "its image above the base, all dependencies included", " MB", most=200),
     Figure("container", ("stop_s",), "from SIGTERM to exit 0", " s", most=1),
+    Figure("serverless", ("reached", "zip_mb"), "a Lambda function, scikit-learn pipeline: its zip", " MB", most=45),
+    Figure("serverless", ("reached", "unpacked_mb"), "the same, unpacked", " MB", most=130),
+    Figure("serverless", ("reached", "first_times_faster"), "from its start to its first answer, against "
+           "scikit-learn, pandas and joblib", "×", least=5),
+    Figure("serverless", ("reached", "overhead_ms"), "a warm answer, over the model in process and over a function "
+           "that does nothing", " ms", most=1),
+    Figure("serverless", ("reached", "memory_share"), "its memory, as a share of theirs", "", most=1 / 3),
     Figure("databases", ("reached", "postgres_rows_s"), "rows per second through PostgreSQL's function on one core: "
            "gradient boosting, 100 trees of depth 6 over 6 columns", "", least=60_000),
     Figure("databases", ("reached", "postgres_one_row_ms"), "one row through that function", " ms", most=2),

@@ -6,6 +6,7 @@ import gzip
 import io
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -44,8 +45,10 @@ class Opened:
         return min(1.0, self.raw.tell() / self.size) if self.size else None
 
 
+@cache
 def arrow_here() -> bool:
-    """Whether pyarrow is installed; without it CSV and JSON Lines still work, slower."""
+    """Whether pyarrow is installed; without it CSV and JSON Lines still work, slower. Looked for once: that takes as
+    long as an answer."""
     return find_spec("pyarrow") is not None
 
 
