@@ -402,6 +402,11 @@ def test_each_event_leaves_one_line_of_metrics(homes: Path, capsys: pytest.Captu
     made(http("GET", "/nowhere", b""), context())
     said = json.loads(capsys.readouterr().out)
     assert (said["Rows"], said["Errors"], said["status"]) == (0, 0, 404)
+    queue = SimpleNamespace(send_message_batch=lambda QueueUrl, Entries: {})
+    batched = handler.Handler(homes, environ={"ANYPORT_OUTPUT": "sqs:q"}, clients=lambda _: queue)
+    batched(sqs(json.dumps(ROWS[:4]), json.dumps(ROWS[4]), "{"), context())
+    said = json.loads(capsys.readouterr().out)
+    assert (said["Rows"], said["Errors"], said["status"]) == (5, 0, 207)
     handler.Handler(homes, environ={"ANYPORT_METRICS": "off"})(ROWS[0], context())
     assert capsys.readouterr().out == ""
 

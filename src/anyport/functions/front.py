@@ -99,6 +99,11 @@ class Front:
         """What is known of the request that was answered last."""
         return self.app.last
 
+    @property
+    def rows(self) -> int:
+        """How many rows have been asked for so far."""
+        return self.app.rows
+
     async def answered(self, asked: Asked) -> Answered:
         """The reply, on this event loop."""
         self.load()
@@ -162,10 +167,13 @@ class Kept(App):
     """The server's application, which remembers the request that it answered last."""
 
     last: Note | None = None
+    rows = 0
+    """Of all requests together."""
 
     def over(self, note: Note, status: int, size: int) -> None:
         super().over(note, status, size)
         self.last = note
+        self.rows += note.rows
         if self.access is not None:
             self.access.flush()  # an instance may be frozen, or gone, before there are more lines
 

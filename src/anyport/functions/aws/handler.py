@@ -52,7 +52,7 @@ class Handler:
     def __call__(self, event: Any, context: Any) -> Any:
         """One event's answer. Over HTTP every mistake is a status; to a direct call it is an exception, named as the
         server names it, whose message is the server's JSON; in a batch it is the record's."""
-        began = time.perf_counter()
+        began, before, more = time.perf_counter(), self.front.rows, 0
         status = 0
         try:
             sender = events.caller(event)
@@ -67,7 +67,7 @@ class Handler:
                 return said
             if sender == "s3" or objects.announced(event):
                 said = objects.answered(self, objects.listed(event), left)
-                status = 200
+                status, more = 200, sum(one["rows"] for one in said["written"])
                 return said
             rows = event["detail"] if sender == "eventbridge" else event
             answer = self.predict(written(rows), left())
@@ -77,7 +77,7 @@ class Handler:
             status = status or 400
             raise
         finally:
-            self.tell(status or 500, time.perf_counter() - began)
+            self.tell(status or 500, time.perf_counter() - began, self.front.rows - before + more, context)
 
     def over_http(self, event: Mapping[str, Any], sender: events.Caller, seconds: float) -> Answered:
         """The server's reply to the request in an event."""
@@ -104,12 +104,11 @@ class Handler:
         if self.output is not None:
             self.output.forget()
 
-    def tell(self, status: int, seconds: float) -> None:
+    def tell(self, status: int, seconds: float, rows: int, context: Any) -> None:
         """One line for CloudWatch: a log of this event, and metrics by the embedded metric format
         (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html)."""
         if not self.metrics:
             return
-        note = self.front.last
         names = [("Rows", "Count"), ("Errors", "Count"), ("Duration", "Milliseconds")]
         said = {
             "_aws": {
@@ -120,8 +119,9 @@ class Handler:
                 ],
             },
             "Model": self.front.bundle.name, "Version": self.front.bundle.version,
-            "Rows": note.rows if note is not None else 0, "Errors": int(status >= 500),
-            "Duration": round(seconds * 1e3, 3), "status": status, "id": note.id if note is not None else "",
+            "Rows": rows, "Errors": int(status >= 500),
+            "Duration": round(seconds * 1e3, 3), "status": status,
+            "id": getattr(context, "aws_request_id", ""),
         }  # fmt: skip
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
 
