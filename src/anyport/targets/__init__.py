@@ -24,6 +24,7 @@ TABLE: Mapping[str, str] = {
     "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
+    "gcf": "anyport.targets.gcf",
     "lambda": "anyport.targets.aws_lambda",
     "local": "anyport.targets.local",
     "mariadb": "anyport.targets.mariadb",
