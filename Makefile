@@ -57,7 +57,7 @@ locks: $(READY)         ## what images and functions install, pinned and hashed,
 	$(EXPORT) --extra grpc --prune onnxruntime -o $(LOCKS)/grpc.txt
 	$(EXPORT) --extra arrow --prune onnxruntime -o $(LOCKS)/arrow.txt
 	$(EXPORT) --extra otel --prune onnxruntime -o $(LOCKS)/otel.txt
-	for on in lambda lambda-calls gcf azure; do $(EXPORT) --only-group on-$$on -o $(LOCKS)/on-$$on.txt || exit 1; done
+	for on in lambda lambda-calls gcf azure azure-worker; do $(EXPORT) --only-group on-$$on -o $(LOCKS)/on-$$on.txt || exit 1; done
 
 bench-envs: $(foreach n,web orbital bentoml litserve mlflow mlserver triton ray,.envs/peers-$(n)/.ready) ## the servers that benchmarks compare with
 

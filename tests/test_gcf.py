@@ -23,6 +23,7 @@ from anyport.bundle import read
 from anyport.client import HttpPredictor
 from anyport.deployment import plan
 from anyport.errors import Impossible, Mistake, ServerError, Unreachable
+from anyport.functions import messages
 from anyport.functions.front import Front
 from anyport.functions.google import api, events, limits
 from anyport.functions.google.outputs import output
@@ -149,7 +150,7 @@ def test_what_cannot_be_built_is_refused_before(
 def test_a_model_that_no_instance_has_memory_for_goes_elsewhere(
     penguins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gcf, "memory", lambda bundle: 40_000)
+    monkeypatch.setattr(gcf.function, "memory", lambda bundle: 40_000)
     with pytest.raises(Impossible, match=r"about 40,000 MiB of memory; an instance has 32,768") as found:
         targets.build(penguins, "gcf", tmp_path / "a")
     assert "--to docker" in found.value.fix
@@ -158,8 +159,8 @@ def test_a_model_that_no_instance_has_memory_for_goes_elsewhere(
 def test_as_many_at_once_as_the_measured_model_answers_soon(penguins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = read(penguins)
     for took, at_once in ((None, 1), (0.02, 1), (0.009, 5), (0.0001, 80)):
-        monkeypatch.setattr(facts, "seconds", lambda _, took=took: took)
-        assert facts.concurrency(bundle) == at_once
+        monkeypatch.setattr(gcf.function, "seconds", lambda _, took=took: took)
+        assert gcf.function.concurrency(bundle) == at_once
     assert [facts.cpus(memory) for memory in (512, 4096, 4097, 20_000, 32_768)] == [1, 1, 2, 6, 8]
 
 
@@ -281,7 +282,7 @@ def test_what_may_pass_comes_again(artefact: Path, place: standin.Place, row: di
     slow = listening(artefact, place, OUT, Settings(timeout=1e-6))
     slow.front.load()
     slow.front.model.off = True
-    with pytest.raises(events.Again, match="message 7"):
+    with pytest.raises(messages.Again, match="message 7"):
         slow(published(row))
     with pytest.raises(Mistake, match="ANYPORT_OUTPUT is not set"):
         listening(artefact, place, "")(published(row))

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from anyport.functions.front import Answered, Front
+
+
+class Again(Exception):
+    """A record that may be answered when it comes again."""
+
+
+class Refused(Exception):
+    """A record that will never be answered, however often it comes; `told` is the reason in the server's words."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        super().__init__(told["what"])
+        self.told = dict(told)
 
 
 class Sent(NamedTuple):
@@ -12,6 +27,17 @@ class Sent(NamedTuple):
 
     key: str
     body: str
+
+
+def replied(key: str, reply: Answered, front: Front) -> Sent:
+    """The message of a reply to one record. Refused where it says that the rows are no rows, Again where it says that
+    the model is too busy or too slow just now."""
+    told = json.loads(reply.body)
+    if reply.status == 200:
+        return message(key, told, front.bundle.name, front.bundle.version)
+    if reply.status >= 500 or reply.status in (408, 429):
+        raise Again(f"message {key}: {told['what']}")
+    raise Refused(told)
 
 
 def message(key: str, answer: Any, model: str, version: str) -> Sent:

@@ -18,6 +18,7 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "azure_functions": "anyport.targets.azure_functions",
     "bigquery": "anyport.targets.bigquery",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",

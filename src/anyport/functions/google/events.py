@@ -22,6 +22,7 @@ from anyport.functions.front import Asked, Front
 from anyport.functions.google.api import Google
 from anyport.functions.google.limits import FINALIZED, PUBLISHED
 from anyport.functions.google.outputs import PLACES, Output, output
+from anyport.functions.messages import Refused
 
 MARGIN = 0.5
 """Seconds before the function's end at which work is given up, so that there is time to say so."""
@@ -30,10 +31,6 @@ JSON = (("content-type", "application/json"),)
 
 class BadEvent(Mistake):
     """An event of a shape that its sender does not have, or of a kind that a model has no answer for."""
-
-
-class Again(Exception):
-    """An event that may be answered when it comes again."""
 
 
 class Listener:
@@ -74,14 +71,7 @@ class Listener:
         """Answer the rows in a message, each on its own: those that the model refuses say so in the answer. The event's
         id is the message's (https://cloud.google.com/eventarc/docs/cloudevents-json)."""
         reply = self.front.answer(Asked("POST", "/predict", "partial=true", JSON, body(data)))
-        said = json.loads(reply.body)
-        if reply.status == 200:
-            one = messages.message(key, said, self.front.bundle.name, self.front.bundle.version)
-            place.send(self.google, one)
-        elif reply.status >= 500 or reply.status in (408, 429):
-            raise Again(f"message {key}: {said['what']}")
-        else:
-            raise Refused(said)
+        place.send(self.google, messages.replied(key, reply, self.front))
 
     def object(self, data: Any, place: Output, left: Callable[[], float]) -> None:
         """Answer the table in an object: PREFIX/NAME, and the rows that were refused in NAME.rejects.jsonl."""
@@ -116,14 +106,6 @@ class Listener:
     def note(self, key: str, told: Mapping[str, Any]) -> messages.Sent:
         """What the output is told of an event that gets no answer."""
         return messages.failure(key, dict(told), self.front.bundle.name, self.front.bundle.version)
-
-
-class Refused(Exception):
-    """Rows, or a table, that the model refuses as a whole; `told` is the reason in the server's words."""
-
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        super().__init__(told["what"])
-        self.told = dict(told)
 
 
 def body(data: Any) -> bytes:

@@ -19,7 +19,7 @@ from anyport.kit.function import MB
 from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 from anyport.targets.gcf.cases import CASES
-from anyport.targets.gcf.facts import Facts, concurrency, cpus, facts_of, memory
+from anyport.targets.gcf.facts import Facts, cpus, facts_of
 
 SPEC = Spec(
     name="gcf", title="a Cloud Run function", kind="function", takes=("graph", "python"), extra="gcf", tier="slow",
@@ -86,7 +86,7 @@ def fits(bundle: Bundle, options: Options) -> Reason | None:
                       f"drop -O python, or pack it on Python {python}")  # fmt: skip
     if python not in RUNTIMES:
         return Reason(f"the model was packed on Python {python}; functions run on {', '.join(RUNTIMES)}", IMAGE)
-    needed, most = options.memory or memory(bundle), SPEC.limits["memory_mb"]
+    needed, most = options.memory or function.memory(bundle), SPEC.limits["memory_mb"]
     if needed > most:
         return Reason(f"the model needs about {needed:,} MiB of memory; an instance has {most:,.0f}", IMAGE)
     return None
@@ -128,11 +128,11 @@ def chosen(bundle: Bundle, options: Options) -> str:
 def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     """function.zip (the source that Google builds), gcloud.json (flags), main.tf with terraform.tfvars.json,
     function.json and a README."""
-    needed = options.memory or memory(bundle)
+    needed = options.memory or function.memory(bundle)
     facts = Facts(
         python=chosen(bundle, options), memory=needed, cpu=cpus(needed),
-        concurrency=options.concurrency or concurrency(bundle), instances=options.instances, timeout=options.timeout,
-        trigger=options.trigger, output=options.output,
+        concurrency=options.concurrency or function.concurrency(bundle), instances=options.instances,
+        timeout=options.timeout, trigger=options.trigger, output=options.output,
         model=f"{options.model.rstrip('/')}/{bundle.name}-{bundle.digest[:24]}.tar.gz" if options.model else "",
         name=bundle.name, version=bundle.version, digest=bundle.digest, form=bundle.form,
     )  # fmt: skip
@@ -157,17 +157,9 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     says = (
         f"{(out / 'function.zip').stat().st_size / MB:.1f} MB of source, {function.told(filled)}; Google's build "
         f"installs {len(list(lock.pins(packages)))} packages beside it",
-        f"{facts.memory} MiB, {facts.cpu} CPU, {facts.concurrency} requests at once: {why(bundle)}",
+        f"{facts.memory} MiB, {facts.cpu} CPU, {facts.concurrency} requests at once: {function.sized(bundle)}",
     )  # fmt: skip
     return Artifact("gcf", out, bundle.form, bundle.digest, says=says)
-
-
-def why(bundle: Bundle) -> str:
-    """What the concurrency is by."""
-    from anyport.targets.gcf.facts import seconds
-
-    took = seconds(bundle)
-    return "a model in form python answers one at a time" if took is None else f"a row took {took * 1e3:.2f} ms"
 
 
 @contextmanager

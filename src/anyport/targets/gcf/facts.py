@@ -9,17 +9,10 @@ from typing import Any
 
 import msgspec
 
-from anyport.bundle import Bundle, Form
+from anyport.bundle import Form
 from anyport.errors import BadBundle
 from anyport.functions.google.limits import FINALIZED, MOST, PUBLISHED
 
-QUICK = 0.01
-"""Seconds of one row from which on an instance answers one request at a time."""
-WAIT = 0.05
-"""Seconds that the last of the requests at once waits for the others' rows, at most."""
-AT_ONCE = 80
-"""Requests at once that Cloud Run gives an instance by default
-(https://cloud.google.com/run/docs/about-concurrency, 2026-11)."""
 CPUS = ((4096, 1), (8192, 2), (16384, 4), (24576, 6), (32768, 8))
 """MiB of memory at most → CPUs at least (https://cloud.google.com/run/docs/configuring/services/memory-limits,
 2026-11)."""
@@ -101,27 +94,6 @@ def function_name(name: str) -> str:
     """A bundle's name as the vendor takes it: lower-case letters, digits and hyphens, a letter first, 62 at most."""
     plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
     return (plain if plain[:1].isalpha() else f"m-{plain}")[:62].rstrip("-")
-
-
-def seconds(bundle: Bundle) -> float | None:
-    """Of one row, as it was measured when the bundle was packed; None in form python, which nobody has measured."""
-    kept = next((t for t in bundle.manifest.tried if t.name == bundle.manifest.kept), None)
-    return kept.microseconds / 1e6 if kept is not None and kept.microseconds is not None else None
-
-
-def concurrency(bundle: Bundle) -> int:
-    """Requests at once. One for a model in form python, which answers one row after the other, and for a graph that
-    takes more than QUICK for a row; else as many as keep the last one waiting no longer than WAIT."""
-    took = seconds(bundle)
-    if bundle.form == "python" or took is None or took > QUICK:
-        return 1
-    return max(1, min(AT_ONCE, int(WAIT / took)))
-
-
-def memory(bundle: Bundle) -> int:
-    """MiB: the runtime, and the model in memory a few times over; a Python model's libraries take more."""
-    size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files) >> 20
-    return max((512 if bundle.form == "graph" else 1024), 256 + 6 * size)
 
 
 def cpus(memory: int) -> int:
