@@ -117,7 +117,7 @@ def chosen(bundle: Bundle, options: Options) -> str:
 def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     """function.zip (the package that Azure builds), main.bicep with main.parameters.json, local.settings.json,
     .funcignore, function.json and a README."""
-    needed = options.memory or next(size for size in SIZES if function.memory(bundle) <= size)
+    needed: int = options.memory or next(size for size in SIZES if function.memory(bundle) <= size)
     facts = Facts(
         python=chosen(bundle, options), memory=needed, concurrency=options.concurrency or function.concurrency(bundle),
         instances=options.instances, timeout=options.timeout, prefix=options.prefix, auth=options.auth,

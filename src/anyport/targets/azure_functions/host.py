@@ -10,22 +10,25 @@ a function, as {"data": base64, "metadata": {...}}, and answers with what its ou
 
 import asyncio
 import base64
+import importlib
 import importlib.util
 import json
 import os
 import sys
 import traceback
 import uuid
+from collections.abc import Coroutine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 
 class Message(SimpleNamespace):
     """A message of the worker's protocol: what it was made with. A field that it has not is absent, or empty."""
 
-    def WhichOneof(self, group):
+    def WhichOneof(self, group: str) -> str | None:
         """The one that is set of some fields, as protobuf's own messages say it."""
         names = {"data": ("http", "string", "bytes", "json"), "rpc_data": ("data",)}[group]
         return next((name for name in names if name in self.__dict__), None)
@@ -34,10 +37,10 @@ class Message(SimpleNamespace):
 class Kinds:
     """The protocol's messages by name. The worker wants no more of them than that they hold what it puts in."""
 
-    BindingInfo = type("BindingInfo", (Message,), {"undefined": None, "in": 0, "out": 1, "inout": 2})
-    StatusResult = type("StatusResult", (Message,), {"Failure": 0, "Success": 1})
+    BindingInfo: Any = type("BindingInfo", (Message,), {"undefined": None, "in": 0, "out": 1, "inout": 2})
+    StatusResult: Any = type("StatusResult", (Message,), {"Failure": 0, "Success": 1})
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> type[Message]:
         # the worker asks whether it was given TypedData itself or the module that has it
         return type(name, (Message,), {})
 
@@ -49,10 +52,10 @@ class Failed(Exception):
 class Worker:
     """Microsoft's own worker."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    async def begin(self):
+    async def begin(self) -> tuple[str, str]:
         """Have it index the functions; who it is."""
         from azure_functions_runtime import handle_event, version
 
@@ -63,14 +66,14 @@ class Worker:
         if said.result.status != Kinds.StatusResult.Success:
             raise Failed(f"{said.result.exception.message}\n{said.result.exception.stack_trace}")
         found = await handle_event.functions_metadata_request(Message())
-        self.functions = {}
+        self.functions: dict[str, tuple[Any, str, str]] = {}
         for one in found.function_metadata_results:
             bindings = [json.loads(text) for text in one.raw_bindings]
             trigger = next(b for b in bindings if b["type"].lower().endswith("trigger"))
             self.functions[one.name] = (one.function_id, trigger["type"], trigger["name"])
         return "azure-functions-runtime", version.VERSION
 
-    async def call(self, name, data, metadata):
+    async def call(self, name: str, data: Message, metadata: dict[str, Any]) -> tuple[Any, dict[str, bytes]]:
         """What a function returns, and what its outputs were given."""
         key, _, argument = self.functions[name]
         asked = Message(
@@ -92,27 +95,25 @@ class Worker:
 class Library:
     """The library azure-functions, whose converters are called as the worker calls them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    async def begin(self):
+    async def begin(self) -> tuple[str, str]:
         """Import the app; who it is."""
         import azure.functions as func
 
-        spec = importlib.util.spec_from_file_location("function_app", os.path.join(self.folder, "function_app.py"))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["function_app"] = module
-        spec.loader.exec_module(module)
-        self.kinds = func.get_binding_registry()
-        self.datum, self.out = func.meta.Datum, Out
-        self.functions, self.known = {}, {}
+        module: Any = importlib.import_module("function_app")
+        library: Any = func
+        self.kinds, self.datum = library.get_binding_registry(), library.meta.Datum
+        self.functions: dict[str, tuple[Any, str, str]] = {}
+        self.known: dict[str, Any] = {}
         for one in module.app.get_functions():
             trigger = one.get_trigger()
             self.functions[one.get_function_name()] = (None, trigger.type, trigger.name)
             self.known[one.get_function_name()] = one
         return "azure-functions", func.__version__
 
-    async def call(self, name, data, metadata):
+    async def call(self, name: str, data: Message, metadata: dict[str, Any]) -> tuple[Any, dict[str, bytes]]:
         """What a function returns, and what its outputs were given."""
         one = self.known[name]
         _, kind, argument = self.functions[name]
@@ -135,12 +136,16 @@ class Library:
         headers = {k: v.value for k, v in http["headers"].items()}
         return (int(http["status_code"].value), headers, bytes_of(http["body"].value)), outputs
 
-    def decoded(self, data):
+    def decoded(self, data: Message) -> Any:
         """A value of the protocol as the library has it."""
-        kind = data.WhichOneof("data")
+        kind = data.WhichOneof("data") or "bytes"
         if kind != "http":
             return self.datum(getattr(data, kind), kind)
-        http, text = data.http, lambda value: self.datum(value, "string")
+        http = data.http
+
+        def text(value: str) -> Any:
+            return self.datum(value, "string")
+
         return self.datum(
             {"method": text(http.method), "url": text(http.url), "body": self.datum(http.body.bytes, "bytes"),
              "headers": {k: text(v) for k, v in http.headers.items()}, "params": {},
@@ -155,26 +160,26 @@ class Binding(Message):
 class Out:
     """An output binding of the library's kind."""
 
-    value = None
+    value: Any = None
 
-    def set(self, value):
+    def set(self, value: Any) -> None:
         self.value = value
 
-    def get(self):
+    def get(self) -> Any:
         return self.value
 
 
-def typed(value):
+def typed(value: Any) -> Message:
     """A value as the host says it of a trigger: text as it is, all else as JSON."""
     return Message(string=value) if isinstance(value, str) else Message(json=json.dumps(value))
 
 
-def plain(data):
+def plain(data: Message) -> bytes:
     """The bytes of a value of the protocol."""
     return bytes_of(next((value for value in vars(data).values() if value is not None), b""))
 
 
-def bytes_of(value):
+def bytes_of(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
@@ -185,7 +190,9 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     """Buffered: a reply that goes out in two packets waits 40 ms for the second."""
 
-    def answer(self):
+    server: "Server"
+
+    def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         server, path = self.server, urlsplit(self.path).path
         try:
@@ -202,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = answer
 
-    def asked(self, server, body):
+    def asked(self, server: "Server", body: bytes) -> None:
         """HTTP, of the function that has all routes."""
         name = next(name for name, (_, kind, _) in server.app.functions.items() if kind == "httpTrigger")
         http = Message(
@@ -213,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         said, _ = server.wait(server.app.call(name, Message(http=http), {}))
         self.reply(*said)
 
-    def told(self, server, name, said):
+    def told(self, server: "Server", name: str, said: dict[str, Any]) -> None:
         """A message, or a blob."""
         if name not in server.app.functions:
             self.reply(404, {}, b"")
@@ -223,7 +230,7 @@ class Handler(BaseHTTPRequestHandler):
         found = {out: base64.b64encode(value).decode() for out, value in outputs.items()}
         self.reply(200, {"content-type": "application/json"}, json.dumps(found).encode())
 
-    def reply(self, status, headers, body):
+    def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -233,7 +240,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.wfile.flush()
 
-    def log_message(self, format, *args):
+    def log_message(self, format: str, *args: Any) -> None:
         return
 
 
@@ -243,11 +250,15 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def wait(self, work):
+    loop: asyncio.AbstractEventLoop
+    app: Any
+    prefix = ""
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
 
-async def main(folder):
+async def main(folder: str) -> None:
     """Serve until the end."""
     worker = importlib.util.find_spec("azure_functions_runtime") is not None
     server = Server(("127.0.0.1", int(os.environ.get("PORT", "0"))), Handler)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,31 +31,44 @@ WORKER = (3, 13)
 (https://pypi.org/project/azure-functions-runtime)."""
 
 
+Launch = Callable[[Mapping[str, str]], AbstractContextManager[Held]]
+"""Starts host.py with an app and these variables beside the app's own."""
+
+
 @contextmanager
 def started(artifact: Artifact, facts: Facts, bundle: Bundle) -> Iterator[Running]:
-    """The app that is asked over HTTP; one with another trigger begins when a case first has something for it."""
+    """The app, unpacked, in a process of its own."""
     if bundle.form == "python":
         consented(bundle, trusted())
-    with TemporaryDirectory(prefix="anyport-") as folder, ExitStack() as stack:
+    with TemporaryDirectory(prefix="anyport-") as folder:
         app = Path(folder) / "app"
         with zipfile.ZipFile(artifact.path / "function.zip") as archive:
             archive.extractall(app)
         python, version = interpreter(facts, (app / "requirements.txt").read_text("utf-8"))
-        env = {
-            **facts.environment, "PYTHONDONTWRITEBYTECODE": "", "HOME": folder, "TMPDIR": folder,
-            **stack.enter_context(bytecode(app)),
-        }  # fmt: skip
+        with bytecode(app) as kept:
+            env = {**facts.environment, "PYTHONDONTWRITEBYTECODE": "", "HOME": folder, "TMPDIR": folder, **kept}
+
+            def launch(more: Mapping[str, str]) -> AbstractContextManager[Held]:
+                said = {**env, **more, "PYTHONUNBUFFERED": "1"}
+                return popen([python, HOST, app], cwd=app, env=said, ready=ready, timeout=SECONDS)
+
+            with served(launch, facts, bundle, version) as running:
+                yield running
+
+
+@contextmanager
+def served(launch: Launch, facts: Facts, bundle: Bundle, version: str) -> Iterator[Running]:
+    """The app that is asked over HTTP; one with another trigger begins when a case first has something for it."""
+    with ExitStack() as stack:
 
         def begin(trigger: str, output: str) -> str:
-            more = {"ANYPORT_TRIGGER": trigger, "ANYPORT_OUTPUT": output}
-            return url(stack.enter_context(host(python, app, {**env, **more})))
+            return url(stack.enter_context(launch({"ANYPORT_TRIGGER": trigger, "ANYPORT_OUTPUT": output})))
 
-        worker = stack.enter_context(host(python, app, env))
-        told = said(worker)
+        worker = stack.enter_context(launch({}))
         prefix = f"/{facts.prefix}" if facts.prefix else ""
         predictor = stack.enter_context(FunctionPredictor(url(worker) + prefix, bundle.signature, begin))
         serving(predictor, bundle)
-        yield Running(predictor, engine(told, version))
+        yield Running(predictor, engine(said(worker), version))
         if not worker.alive():
             raise worker.died()
 
@@ -87,16 +100,9 @@ def with_worker(requirements: str) -> str:
     return requirements + "".join(more)
 
 
-@contextmanager
-def host(python: Path, app: Path, env: dict[str, str]) -> Iterator[Held]:
-    """host.py with the app."""
-    with popen([python, HOST, app], cwd=app, env={**env, "PYTHONUNBUFFERED": "1"}, ready=ready(), timeout=SECONDS) as w:
-        yield w
-
-
-def ready() -> Callable[[Held], bool]:
+def ready(worker: Held) -> bool:
     """Whether it says that it serves."""
-    return lambda worker: bool(said(worker))
+    return bool(said(worker))
 
 
 def said(worker: Held) -> dict[str, Any]:
