@@ -76,7 +76,7 @@ class Fake:
     def asked(self, name: str, said: Any) -> tuple[int, Any]:
         if name.endswith("/listKeys"):
             return 200, KEYS
-        if name.endswith("/ListAccountSas"):
+        if name.lower().endswith("/listaccountsas"):
             return 200, {"accountSasToken": "sig=x"}
         if name.endswith("/config/appsettings/list"):
             return 200, {"properties": self.settings}

@@ -161,7 +161,7 @@ def test_bicep_parses_and_its_names_are_those_that_azure_knows(artefact: Path) -
                 assert values[name]["value"] in one["argument"]
     site = tree["resources"]["app"]["config"]
     fake_azure.unknown(site["properties"]["functionAppConfig"])
-    kinds = {one["detail"]["type"] for one in tree["resources"].values()}
+    kinds = {one["type"] for one in tree["resources"].values()}
     assert {"Microsoft.Web/sites", "Microsoft.Web/serverfarms", "Microsoft.Storage/storageAccounts"} <= kinds
 
 
@@ -266,7 +266,7 @@ def test_a_message_goes_through_the_app_s_own_bindings(app: cases.FunctionPredic
     out = app.told("queue:rows", "queue:answers", "message", json.dumps(row).encode(), **cases.queued("9"))
     assert json.loads(out["answers"])["id"] == "9"
     with pytest.raises(ServerError, match="message failed"):
-        app.told("queue:rows", "queue:answers", "message", b"x", Id=7)
+        app.told("queue:rows", "queue:answers", "message", b"x", Id="7", DequeueCount="many")
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ class App:
         return True
 
     def _publish(self, package: bytes) -> None:
-        scm = next(s.name for s in self.there().host_name_ssl_states if str(s.host_type) == "Repository")
+        scm = next(s.name for s in self.there().host_name_ssl_states if s.host_type == "Repository")
         base = f"{urlsplit(self.live.endpoint_url).scheme or 'https'}://{scm}"
         headers = {"Content-Type": "application/zip", **self._bearer()}
         where = f"{base}/api/publish?RemoteBuild=true&Deployer=anyport"
@@ -254,7 +254,7 @@ def told(ask: Callable[[], Any]) -> Any:
     except wrong.ClientAuthenticationError as error:
         raise Unauthorized(f"Azure was not asked: {error.message}", fix="az login") from error
     except wrong.HttpResponseError as error:
-        raise in_words(error.status_code or 500, error.message) from error
+        raise in_words(error.status_code or 500, error.message.partition("\n")[0]) from error
     except wrong.AzureError as error:
         raise Unreachable(f"Azure cannot be reached: {error.message}") from error
 
