@@ -84,7 +84,7 @@ def test_the_package_is_what_azure_builds(artefact: Path) -> None:
         "function_app.py", "host.json", "requirements.txt", "runtime", "config", "bundle",
     }  # fmt: skip
     assert {"azure-functions", "onnxruntime", "numpy", "msgspec"} <= pinned
-    assert app == Path(azure.__file__).with_name("function_app.py").read_bytes()
+    assert app == (Path(azure.__file__).parent / "project" / "function_app.py").read_bytes()
     assert host["extensions"]["http"]["routePrefix"] == "api"
     assert host["functionTimeout"] == "00:03:50"
     assert not [n for n in names if n.startswith(("runtime/anyport/targets", "runtime/anyport/cli/"))]

@@ -107,7 +107,7 @@ def test_the_source_is_what_google_builds(artefact: Path) -> None:
     assert {name.partition("/")[0] for name in names} == {"main.py", "requirements.txt", "runtime", "config", "bundle"}
     pinned = {name for name, _, _ in lock.pins(requirements)}  # which refuses a line without a hash
     assert {"functions-framework", "onnxruntime", "numpy", "msgspec"} <= pinned
-    assert main == (Path(gcf.__file__).with_name("main.py")).read_bytes()
+    assert main == (Path(gcf.__file__).parent / "project" / "main.py").read_bytes()
     assert not [n for n in names if n.startswith(("runtime/anyport/targets", "runtime/anyport/cli/"))]
 
 

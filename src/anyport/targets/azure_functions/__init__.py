@@ -128,8 +128,9 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     carry(bundle, out)
     with TemporaryDirectory(prefix="anyport-") as folder:
         work = Path(folder)
-        function.lay(bundle, work, {"function_app.py": HERE / "function_app.py"}, "anyport.functions.azure.events",
-                     "anyport.functions.azure.web", "anyport.functions.fetch")  # fmt: skip
+        app = {"function_app.py": HERE / "project" / "function_app.py"}
+        function.lay(bundle, work, app, "anyport.functions.azure.events", "anyport.functions.azure.web",
+                     "anyport.functions.fetch")  # fmt: skip
         (work / "requirements.txt").write_text(packages)
         (work / "host.json").write_bytes(facts.host())
         shutil.copytree(out / "bundle", work / "bundle")

@@ -140,7 +140,7 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     carry(bundle, out)
     with TemporaryDirectory(prefix="anyport-") as folder:
         work = Path(folder)
-        function.lay(bundle, work, {"main.py": HERE / "main.py"}, "anyport.functions.google.events",
+        function.lay(bundle, work, {"main.py": HERE / "project" / "main.py"}, "anyport.functions.google.events",
                      "anyport.functions.google.web", "anyport.functions.fetch")  # fmt: skip
         (work / "requirements.txt").write_text(packages)
         parts = {"anyport": work / "runtime", "the model": out / "bundle"}
