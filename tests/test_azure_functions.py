@@ -286,6 +286,12 @@ def kinds(arm: fake_azure.Fake) -> set[str]:
     return {re.sub(r"anyport[0-9a-f]{17}", "STORE", name) for name in arm.resources}
 
 
+def taken_back(artefact: Path, given: dict[str, str]) -> None:
+    """anyport deploy --undo."""
+    found = deployment.planned(artefact, live=given)
+    deployment.undone(found, deployment.way_back(found), say=lambda _: None)
+
+
 def test_the_first_is_made_asked_and_taken_away(artefact: Path, arm: fake_azure.Fake) -> None:
     report = deployment.deploy(artefact, live=live(arm))
     assert report is not None
@@ -299,7 +305,7 @@ def test_the_first_is_made_asked_and_taken_away(artefact: Path, arm: fake_azure.
     assert arm.settings["ANYPORT_MAX_BODY"] == str(facts.MOST)
     said = plan.shown(deployment.planned(artefact, live=live(arm, function="other")).steps)
     assert "c2VjcmV0" not in said
-    deployment.undone(deployment.planned(artefact, live=live(arm)), say=lambda _: None)
+    taken_back(artefact, live(arm))
     assert kinds(arm) == {"Microsoft.Storage/storageAccounts/STORE/blobServices/default/containers/packages"}
 
 
@@ -323,7 +329,7 @@ def test_the_way_back_publishes_the_package_before(artefact: Path, arm: fake_azu
     deployment.deploy(artefact, live=live(arm))
     arm.blobs["/packages/released-package.zip"] = b"an older one"
     deployment.deploy(artefact, live=live(arm))
-    deployment.undone(deployment.planned(artefact, live=live(arm)), say=lambda _: None)
+    taken_back(artefact, live(arm))
     assert arm.published[-1] == b"an older one"
 
 

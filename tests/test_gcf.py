@@ -352,6 +352,12 @@ def live(cloud: fake_google.Fake, **more: str) -> dict[str, str]:
     return {"function": "zoo", "project": "mine", "region": "here", "endpoint_url": cloud.url, **more}
 
 
+def taken_back(artefact: Path, given: dict[str, str]) -> None:
+    """anyport deploy --undo."""
+    found = deployment.planned(artefact, live=given)
+    deployment.undone(found, deployment.way_back(found), say=lambda _: None)
+
+
 def test_the_first_is_made_asked_and_taken_away(artefact: Path, cloud: fake_google.Fake) -> None:
     report = deployment.deploy(artefact, live=live(cloud))
     assert report is not None
@@ -362,7 +368,7 @@ def test_the_first_is_made_asked_and_taken_away(artefact: Path, cloud: fake_goog
     beside = cloud.functions["projects/mine/locations/here/functions/zoo-event"]
     assert beside["eventTrigger"]["eventFilters"] == [{"attribute": "bucket", "value": "rows"}]
     assert beside["buildConfig"]["source"] == made["buildConfig"]["source"]
-    deployment.undone(deployment.planned(artefact, live=live(cloud)), say=lambda _: None)
+    taken_back(artefact, live(cloud))
     assert not cloud.functions
 
 
@@ -374,7 +380,7 @@ def test_a_new_revision_gets_its_traffic_once_it_is_proven(artefact: Path, cloud
     (replay,) = [line for line in said if line.startswith("replaying")]
     assert replay.endswith("{'zoo-00001': 100}"), "the old one answers until the new one is proven"
     assert cloud.shares("zoo") == {"zoo-00003": 30, "zoo-00001": 70}
-    deployment.undone(deployment.planned(artefact, live=live(cloud)), say=lambda _: None)
+    taken_back(artefact, live(cloud))
     assert cloud.shares("zoo") == {"zoo-00001": 100}
 
 
