@@ -300,11 +300,14 @@ def test_a_table_that_arrives_is_answered_with_its_refused_rows_beside_it(
     assert "2 rows answered, 1 refused" in capsys.readouterr().err
 
 
-def test_objects_that_are_no_rows(listener: events.Listener, artefact: Path, place: standin.Place) -> None:
+def test_objects_that_are_no_rows(
+    listener: events.Listener, artefact: Path, place: standin.Place, row: dict[str, Any]
+) -> None:
+    place.objects[f"{OUT}/in.jsonl"] = json.dumps(row).encode()
     listener(finalized("folder/"))
-    listener(finalized("out/in.csv", bucket="answers"))
+    listener(finalized("out/in.jsonl", bucket="answers"))
     listener(finalized("gone.csv"))
-    assert not place.objects
+    assert set(place.objects) == {f"{OUT}/in.jsonl"}, "an answer was answered"
     place.objects["gs://rows/odd.csv"] = b"a,b\n1,2\n"
     listener(finalized("odd.csv"))
     assert left(place)["error"]["object"] == "gs://rows/odd.csv"

@@ -105,7 +105,7 @@ locals {
 }
 
 resource "google_service_account" "function" {
-  account_id   = substr("anyport-${var.name}", 0, 30)
+  account_id   = "anyport-${substr(md5(var.name), 0, 12)}"
   display_name = var.description
 }
 
