@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from anyport import bundle
 from anyport.errors import BadBundle, Missing, Mistake, need
+from anyport.functions.google.api import Google
 from anyport.kit.archive import unpacked
 
 
@@ -56,7 +57,7 @@ def fetch(url: str, to: Path) -> None:
         if parts.scheme == "s3":
             need("boto3").client("s3").download_file(parts.netloc, key, str(to))
         elif parts.scheme == "gs":
-            need("google.cloud.storage").Client().bucket(parts.netloc).blob(key).download_to_filename(str(to))
+            Google().download(parts.netloc, key, to)
         elif parts.scheme in ("https", "file"):
             from urllib.request import urlopen
 

@@ -14,6 +14,13 @@ from anyport.kit.wheels import sizes
 from anyport.pyform import lock_text
 
 MB = 1_000_000
+QUICK = 0.01
+"""Seconds of one row from which on an instance answers one request at a time."""
+WAIT = 0.05
+"""Seconds that the last of the requests at once waits for the others' rows, at most."""
+AT_ONCE = 80
+"""Requests at once that an instance is given at most; Cloud Run's own default
+(https://cloud.google.com/run/docs/about-concurrency, 2026-11)."""
 
 
 def lay(bundle: Bundle, out: Path, files: Mapping[str, Path], *roots: str) -> None:
@@ -63,3 +70,30 @@ def filling(folders: Mapping[str, Path]) -> dict[str, int]:
         listed = sizes(folder)
         found |= listed if name == "lib" else {name: sum(listed.values())}
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def seconds(bundle: Bundle) -> float | None:
+    """Of one row, as it was measured when the bundle was packed; None in form python, which nobody has measured."""
+    kept = next((t for t in bundle.manifest.tried if t.name == bundle.manifest.kept), None)
+    return kept.microseconds / 1e6 if kept is not None and kept.microseconds is not None else None
+
+
+def concurrency(bundle: Bundle) -> int:
+    """Requests at once. One for a model in form python, which answers one row after the other, and for a graph that
+    takes more than QUICK for a row; else as many as keep the last one waiting no longer than WAIT."""
+    took = seconds(bundle)
+    if bundle.form == "python" or took is None or took > QUICK:
+        return 1
+    return max(1, min(AT_ONCE, int(WAIT / took)))
+
+
+def memory(bundle: Bundle) -> int:
+    """MiB: the runtime, and the model in memory a few times over; a Python model's libraries take more."""
+    size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files) >> 20
+    return max((512 if bundle.form == "graph" else 1024), 256 + 6 * size)
+
+
+def sized(bundle: Bundle) -> str:
+    """What the concurrency is by, in words."""
+    took = seconds(bundle)
+    return "a model in form python answers one at a time" if took is None else f"a row took {took * 1e3:.2f} ms"

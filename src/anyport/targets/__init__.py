@@ -18,12 +18,14 @@ from anyport.errors import BadBundle, Impossible, Missing, Mistake
 from anyport.target import Artifact, Reason, Target
 
 TABLE: Mapping[str, str] = {
+    "azure_functions": "anyport.targets.azure_functions",
     "bigquery": "anyport.targets.bigquery",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
     "duckdb": "anyport.targets.duckdb",
     "fastapi": "anyport.targets.fastapi",
     "flask": "anyport.targets.flask",
+    "gcf": "anyport.targets.gcf",
     "lambda": "anyport.targets.aws_lambda",
     "local": "anyport.targets.local",
     "mariadb": "anyport.targets.mariadb",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from anyport.functions import table
 from anyport.functions.aws.events import BadEvent, text
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ class Object(NamedTuple):
     bucket: str
     key: str
     version: str = ""
-
-
-class OutOfTime(Exception):
-    """The function is about to end, and the object is not answered; nothing of it has been written."""
 
 
 def announced(event: Any) -> bool:
@@ -73,31 +69,15 @@ def answered(handler: Handler, found: Iterator[Object], left: Callable[[], float
 
 def predicted(handler: Handler, one: Object, left: Callable[[], float]) -> dict[str, Any]:
     """The predictions of one object: PREFIX/KEY, and the rows that were refused in KEY.rejects.jsonl."""
-    from anyport.stream import predict_file
+    place = handler.destination()
+    more = {"ExtraArgs": {"VersionId": one.version}} if one.version else {}
 
-    front, place = handler.front, handler.destination()
-    name = PurePosixPath(one.key).name or "object"
+    def fetch(to: Path) -> None:
+        place.client.download_file(one.bucket, one.key, str(to), **more)
 
-    def progress(rows: int, rate: float, fraction: float | None) -> None:
-        if left() <= 0:
-            raise OutOfTime(
-                f"s3://{one.bucket}/{one.key}: only {rows:,} rows in time; raise the timeout or the memory of the "
-                "function, or cut the object"
-            )
-
-    with tempfile.TemporaryDirectory(prefix="anyport-") as folder:
-        source, out = Path(folder) / "in" / name, Path(folder) / "out" / name
-        source.parent.mkdir()
-        out.parent.mkdir()
-        more = {"ExtraArgs": {"VersionId": one.version}} if one.version else {}
-        place.client.download_file(one.bucket, one.key, str(source), **more)
-        assert front.model.predictor is not None, "a handler loads its model when it is made"
-        summary = predict_file(
-            front.model.predictor, source, out, signature=front.bundle.signature, max_rejects=-1, progress=progress,
-            extra="ignore", model=front.bundle.digest, workers=1,
-        )  # fmt: skip
-        key = f"{place.prefix}{one.key}"
-        if summary.rejects_path is not None:  # first, so that predictions never stand without them
-            place.client.upload_file(str(summary.rejects_path), place.bucket, f"{key}.rejects.jsonl")
-        place.client.upload_file(str(out), place.bucket, key)
-    return {"bucket": place.bucket, "key": key, "rows": summary.rows, "rejected": summary.rejected}
+    where, key = f"s3://{one.bucket}/{one.key}", f"{place.prefix}{one.key}"
+    with table.predicted(handler.front, one.key, fetch, left=left, where=where) as found:
+        if found.rejects is not None:  # first, so that predictions never stand without them
+            place.client.upload_file(str(found.rejects), place.bucket, f"{key}.rejects.jsonl")
+        place.client.upload_file(str(found.out), place.bucket, key)
+    return {"bucket": place.bucket, "key": key, "rows": found.rows, "rejected": found.rejected}

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from anyport.errors import Mistake
+from anyport.functions.messages import Sent, cut
 
 Clients = Callable[[str], Any]
 SERVICES = {"sqs": "sqs", "kinesis": "kinesis", "s3": "s3"}
-
-
-class Sent(NamedTuple):
-    """One answer on its way: its key (of the record that it answers) and its JSON."""
-
-    key: str
-    body: str
 
 
 class Output:
@@ -84,18 +77,6 @@ class Output:
         return {}
 
 
-def cut(answers: Sequence[Sent], *, most: int, size: int) -> Iterator[tuple[int, Sequence[Sent]]]:
-    """Pieces of at most so many answers and bytes, as one call of the service takes them."""
-    start = held = 0
-    for i, one in enumerate(answers):
-        length = len(one.body.encode())
-        if i > start and (i - start == most or held + length > size):
-            yield start, answers[start:i]
-            start, held = i, 0
-        held += length
-    yield start, answers[start:]
-
-
 def output(said: str, clients: Clients) -> Output | None:
     """The place that ANYPORT_OUTPUT names; None for "". Mistake for what names none."""
     if not said:
@@ -107,9 +88,3 @@ def output(said: str, clients: Clients) -> Output | None:
             f"ANYPORT_OUTPUT={said} names no place", fix="s3://BUCKET/PREFIX, sqs:QUEUE_URL or kinesis:STREAM"
         )
     return Output(kind, where, clients)
-
-
-def message(key: str, answer: Any, model: str, version: str) -> Sent:
-    """An answer with the record that it belongs to and the model that gave it."""
-    said = {"id": key, "model": model, "version": version, "answer": answer}
-    return Sent(key, json.dumps(said, ensure_ascii=False))

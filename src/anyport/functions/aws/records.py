@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyport.functions.aws.events import BadEvent, Caller, text
-from anyport.functions.aws.outputs import Sent, message
+from anyport.functions.messages import Sent, message
 
 if TYPE_CHECKING:
     from anyport.functions.aws.handler import Handler
