@@ -147,7 +147,8 @@ def test_the_zip_answers_where_moto_starts_it(machine: str, zipped: Path, monkey
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("MOTO_DOCKER_LAMBDA_IMAGE", machine)
-    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    # inside a container moto asks curl for this by os.popen, and leaves the pipe open (moto 5.2.5, settings.py)
+    monkeypatch.setattr("moto.settings.moto_server_host", lambda: "http://host.docker.internal")
     with mock_aws(config={"core": {"passthrough": {"urls": [".*docker.*"]}}, "lambda": {"use_docker": True}}):
         role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         api = boto3.client("lambda")
