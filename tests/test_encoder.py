@@ -101,7 +101,7 @@ def records(n: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def onnx_tensor(made: Encoder, batch: dict[str, Column]) -> np.ndarray:
     b = Builder("float64")
-    b.output(emit_encoder(b, made, FIELDS), "tensor", "float64", ["N", made.width])
+    b.output(emit_encoder(b, made, Signature(inputs=FIELDS, outputs=())), "tensor", "float64", ["N", made.width])
     feed = {f.name: raw_input(batch[f.name], f) for f in FIELDS}
     return np.asarray(session(b.serialize()).run(None, feed)[0])
 
@@ -291,7 +291,7 @@ def test_text_has_no_onnx_form() -> None:
     b = Builder("float64")
     made = Encoder(tensor="float64", width=1, entries=(Text("word", 0, ("a",)),))
     with pytest.raises(Impossible, match="regular expression"):
-        emit_encoder(b, made, FIELDS)
+        emit_encoder(b, made, Signature(inputs=FIELDS, outputs=()))
 
 
 def test_the_encoder_survives_json() -> None:

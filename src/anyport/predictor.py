@@ -38,6 +38,7 @@ class GraphPredictor:
     def __init__(self, signature: Signature, graph: bytes | Path, encoder: Encoder | None, *, threads: int = 1) -> None:
         self.signature = signature
         self.encoder = encoder
+        self.ports = signature.ports
         self.session = session(graph, threads=threads)
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.labels = {f.name: labels_array(f) for f in signature.outputs if f.levels is not None}
@@ -62,7 +63,7 @@ class GraphPredictor:
     def answers(self, inputs: Batch) -> dict[str, Column]:
         """Answers to rows that are all answerable."""
         if self.encoder is None:
-            feed = {f.name: raw_input(inputs[f.name], f) for f in self.signature.inputs}
+            feed = {self.ports[f.name]: raw_input(inputs[f.name], f) for f in self.signature.inputs}
         else:
             from anyport.graph.encode import encode
 

@@ -112,6 +112,21 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return None
 
     @property
+    def ports(self) -> dict[str, str]:
+        """Input → what a graph over raw columns calls it: its name; `NAME_given` where an output has that name, because
+        ONNX names inputs, outputs and all in between in one space."""
+        answers = {f.name for f in self.outputs}
+        taken = answers | {f.name for f in self.inputs}
+        found = {}
+        for field in self.inputs:
+            name = field.name
+            while name in taken and field.name in answers:
+                name += "_given"
+            taken.add(name)
+            found[field.name] = name
+        return found
+
+    @property
     def labels(self) -> tuple[Any, ...] | None:
         """Class labels in the order of `probability`'s columns; None for anything but a classifier."""
         field = self.output("probability") or self.output("prediction")

@@ -90,14 +90,14 @@ def nullable_columns() -> Made:
 
 @exhibit("sklearn", traits=("text",))
 def odd_names() -> Made:
-    """Column names with spaces, dots, quotes, other scripts, and one that is a number."""
+    """Column names with spaces, dots, quotes, other scripts, one that is a number, and one that is an answer's."""
     from sklearn.compose import make_column_transformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     data, y, fresh = penguins([*NUMBERS, "island"], "species", split=300)
-    names = ["bill length (mm)", "bill.depth", "výška 'a' \"b\"", "体重; DROP TABLE x", "1"]
+    names = ["bill.length (mm)", "prediction", "výška 'a' \"b\"", "体重; DROP TABLE x", "1"]
     data, fresh = data.set_axis(names, axis=1), fresh.set_axis(names, axis=1)
     keep = data[names[:4]].notna().all(axis=1)
     columns = make_column_transformer((StandardScaler(), names[:4]), (OneHotEncoder(handle_unknown="ignore"), ["1"]))

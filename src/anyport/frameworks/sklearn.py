@@ -147,7 +147,7 @@ def exact_graph(original: Original) -> bytes | None:
 
     b, encoding = converted(original, "float64", "float64", without_prediction=False)
     try:
-        encoding.finish(lambda encoder: (emit_encoder(b, encoder, original.signature.inputs), "float64"))
+        encoding.finish(lambda encoder: (emit_encoder(b, encoder, original.signature), "float64"))
     except Impossible:
         return None
     return b.serialize()
@@ -171,12 +171,12 @@ def converted(
     original: Original, float_: str, tensor: Literal["float32", "float64"], *, without_prediction: bool
 ) -> tuple[Builder, Encoding]:
     """The model's nodes and outputs, and the encoding they read. Impossible with the reason where there are none."""
-    from anyport.graph.build import Builder
+    from anyport.graph.build import Builder, names
     from anyport.graph.sklearn import convert, known
     from anyport.graph.sklearn.frame import frame
     from anyport.graph.sklearn.slots import Encoding
 
-    b = Builder(float_)
+    b = Builder(float_, names(original.signature))
     fields = original.signature.inputs
     encoding = Encoding(b, tensor, fields)
     x = frame(b, encoding, known.names(original.model) or [f.name for f in fields])

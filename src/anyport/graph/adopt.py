@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyport.errors import Impossible, need
-from anyport.signature import Field
+from anyport.signature import Field, Signature
 
 DTYPES: Mapping[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
@@ -169,30 +169,34 @@ def feed(model: Any, fields: Mapping[str, Field]) -> None:
         value.CopyFrom(declare(wanted.name, wanted.dtype, ["N", 1]))
 
 
-def column_inputs(model: Any, fields: Sequence[Field]) -> None:
+def column_inputs(model: Any, signature: Signature) -> None:
     """Replace the one input [N, k] by k inputs [N, 1], each of the dtype its column is fed in (see predictor.py),
     joined in double and cast as the original is fed."""
     onnx = need("onnx")
     (wanted,) = inputs(model)
-    columns = [f.name for f in fields]
-    whole = wanted.name
-    if whole in columns:
-        whole = "joined_columns"
-        rename(model, wanted.name, whole)
-    for name in columns:
-        if name in names(model):
-            rename(model, name, name + "_inner")
+    ports = signature.ports
+    taken = names(model) | set(ports.values())
+
+    def fresh(hint: str) -> str:
+        while hint in taken:
+            hint += "_"
+        taken.add(hint)
+        return hint
+
+    for name in names(model) & set(ports.values()):
+        replace(model, name, fresh(name))
+    whole = model.graph.input[0].name
     del model.graph.input[:]
-    doubles = []
+    doubles = [fresh(f"{port}_as_double") for port in ports.values()]
+    joined = fresh(f"{whole}_as_double")
     nodes = []
-    for field in fields:
+    for field, double in zip(signature.inputs, doubles, strict=True):
         dtype = "float64" if field.nullable and not field.is_float else field.dtype
-        model.graph.input.append(declare(field.name, dtype, ["N", 1]))
-        doubles.append(f"{field.name}_as_double")
-        nodes.append(onnx.helper.make_node("Cast", [field.name], doubles[-1:], to=onnx.TensorProto.DOUBLE))
+        model.graph.input.append(declare(ports[field.name], dtype, ["N", 1]))
+        nodes.append(onnx.helper.make_node("Cast", [ports[field.name]], [double], to=onnx.TensorProto.DOUBLE))
     to = next(k for k, v in DTYPES.items() if v == wanted.dtype)
-    nodes.append(onnx.helper.make_node("Concat", doubles, [whole + "_as_double"], axis=1))
-    nodes.append(onnx.helper.make_node("Cast", [whole + "_as_double"], [whole], to=to))
+    nodes.append(onnx.helper.make_node("Concat", doubles, [joined], axis=1))
+    nodes.append(onnx.helper.make_node("Cast", [joined], [whole], to=to))
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyport.errors import need
+from anyport.signature import Signature
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -17,8 +18,10 @@ OPSETS = {"": 18, "ai.onnx.ml": 5, "com.microsoft": 1}
 class Builder:
     """One graph being written. Values are names (str); `float` is the dtype that arithmetic runs in."""
 
-    def __init__(self, float_: str = "float64") -> None:
+    def __init__(self, float_: str = "float64", taken: Iterable[str] = ()) -> None:
+        """`taken`: names of inputs and outputs to come, which no value in between may have."""
         self.float = float_
+        self.taken = frozenset(taken)
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
         self.inputs: list[Any] = []
@@ -30,6 +33,8 @@ class Builder:
     def name(self, hint: str) -> str:
         """A name not used before."""
         self._count += 1
+        while f"{hint}_{self._count}" in self.taken:
+            self._count += 1
         return f"{hint}_{self._count}"
 
     def input(self, name: str, dtype: DTypeLike, shape: Sequence[int | str | None]) -> str:
@@ -125,6 +130,11 @@ class Builder:
         model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="anyport", ir_version=10)
         onnx.checker.check_model(model)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def names(signature: Signature) -> set[str]:
+    """What the inputs and outputs of a model's graphs are called."""
+    return {*signature.ports.values(), *(f.name for f in signature.outputs)}
 
 
 def plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ from anyport.graph.encoder import (
     Text,
 )  # fmt: skip
 from anyport.predictor import MISSING
-from anyport.signature import Field
+from anyport.signature import Field, Signature
 
 OPERATORS: Mapping[type, str] = {Subtract: "Sub", Divide: "Div", Multiply: "Mul", Add: "Add"}
 
@@ -39,10 +39,11 @@ def raw_dtype(field: Field) -> str:
     return "float64" if field.nullable and not field.is_float else field.dtype
 
 
-def emit_encoder(b: Builder, encoder: Encoder, fields: Sequence[Field]) -> str:
-    """Declare every field as a graph input [N, 1] and give the value [N, width] in double that the encoder
-    makes of them (rounded once to float32 where its tensor is float32)."""
-    inputs = {f.name: b.input(f.name, raw_dtype(f), ["N", *(f.shape or (1,))]) for f in fields}
+def emit_encoder(b: Builder, encoder: Encoder, signature: Signature) -> str:
+    """Declare every column as a graph input [N, 1] (see Signature.ports) and give the value [N, width] in
+    double that the encoder makes of them (rounded once to float32 where its tensor is float32)."""
+    fields, ports = signature.inputs, signature.ports
+    inputs = {f.name: b.input(ports[f.name], raw_dtype(f), ["N", *(f.shape or (1,))]) for f in fields}
     kinds = {f.name: f for f in fields}
     doubles: dict[str, str] = {}
 

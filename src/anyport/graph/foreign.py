@@ -41,7 +41,7 @@ def candidate(
     numbers = tuple(Number(column=c, slot=i) for i, c in enumerate(columns))
     fast, exact = adopt.copy(made), made
     adopt.single_input(fast, tensor)
-    adopt.column_inputs(exact, signature.inputs)
+    adopt.column_inputs(exact, signature)
     return Candidate(
         name=name,
         why=why,

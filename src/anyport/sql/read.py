@@ -34,7 +34,7 @@ def read(graph: bytes | Path, signature: Signature) -> Program:
     values: dict[str, NDArray[Any]] = {
         i.name: symbols.held(pool, onnx.numpy_helper.to_array(i)) for i in model.graph.initializer
     }
-    fields = {f.name: f for f in signature.inputs}
+    fields = {signature.ports[f.name]: f for f in signature.inputs}
     for given in model.graph.input:
         if given.name not in values:
             values[given.name] = column(pool, fields[given.name])

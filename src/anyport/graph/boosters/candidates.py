@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from anyport.errors import Impossible
 from anyport.frameworks import Candidate, Original
-from anyport.graph.build import Builder
+from anyport.graph.build import Builder, names
 from anyport.graph.encoder import Encoder, Entry, Level, Lookup, Number
 from anyport.graph.sklearn import Tensor
 from anyport.signature import Field
@@ -67,14 +67,15 @@ def candidates(
     from anyport.graph.trees import to_npz_arrays
 
     fields = original.signature.inputs
-    b = Builder("float64")
-    value = emit_encoder(b, make("float64"), fields)
+    taken = names(original.signature)
+    b = Builder("float64", taken)
+    value = emit_encoder(b, make("float64"), original.signature)
     declare(b, convert(b, Encoded(b, value, len(fields))), original)
     exact = b.serialize()
     trees = to_npz_arrays(b.trees) if b.trees else None
     short = most_probable(original, ask)
     for tensor, float_ in precisions:
-        b = Builder(float_)
+        b = Builder(float_, taken)
         value = b.input("X", tensor, ["N", len(fields)])
         value = value if tensor == float_ else b.cast(value, float_)
         declare(b, convert(b, Encoded(b, value, len(fields))), original, without_prediction=short)

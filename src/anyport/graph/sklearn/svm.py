@@ -155,7 +155,7 @@ def coupling_loop(b: Builder, rows: list[str], start: str, classes: int) -> str:
     import numpy as np
 
     onnx = need("onnx")
-    body = Builder(b.float)
+    body = Builder(b.float, b.taken)
     # Names must not meet those of the outer graph, whose values the body reads.
     body._count = b._count + 1_000_000
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(b.float))
