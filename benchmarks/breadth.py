@@ -20,11 +20,12 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
 
@@ -38,6 +39,16 @@ HEADINGS = {
     "classifier": "Classifiers", "regressor": "Regressors", "cluster": "Clusterers and mixtures",
     "outlier": "Outlier detectors", "transformer": "Transformers",
 }  # fmt: skip
+
+
+class Timed(Protocol):
+    """What a case gave."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+Found = TypeVar("Found", bound=Timed)
 
 
 @dataclass(frozen=True)
@@ -63,19 +74,24 @@ class Result:
 
 def measure(case: Case, rows: int) -> Result:
     """Fit, pack, and compare fresh rows."""
+    found = tried(case, lambda made, bundle: {"kept": bundle.manifest.kept, **compared(made, bundle, rows)})
+    return Result(case.name, case.setting, case.kind, case.name in converted_elsewhere(), **found)
+
+
+def tried(case: Case, asked: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
+    """Fit, pack, and what `asked` finds of the model and its bundle where that is a graph: form, why not, seconds."""
     start = time.perf_counter()
     found: dict[str, Any] = {}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            found = packed(case, rows)
+            found = packed(case, asked)
         except Exception as error:  # the table shows what went wrong, and the benchmark fails at the end
             found = {"form": "failed", "why": brief(f"{type(error).__name__}: {error}")}
-    seconds = round(time.perf_counter() - start, 2)
-    return Result(case.name, case.setting, case.kind, case.name in converted_elsewhere(), **found, seconds=seconds)
+    return {**found, "seconds": round(time.perf_counter() - start, 2)}
 
 
-def packed(case: Case, rows: int) -> dict[str, Any]:
+def packed(case: Case, asked: Callable[[Any, Any], dict[str, Any]]) -> dict[str, Any]:
     import anyport
     from anyport.golden import rows as golden_rows
 
@@ -83,10 +99,9 @@ def packed(case: Case, rows: int) -> dict[str, Any]:
     made = fitted(case)
     with tempfile.TemporaryDirectory() as folder:
         bundle = anyport.pack(made.model, made.data, name="breadth", out=Path(folder) / "breadth.anyport")
-        found: dict[str, Any] = {"form": bundle.form, "kept": bundle.manifest.kept}
         if bundle.form == "graph":
-            return {**found, **compared(made, bundle, rows)}
-        return {**found, "why": brief(bundle.manifest.why_no_graph)}
+            return {"form": bundle.form, **asked(made, bundle)}
+        return {"form": bundle.form, "why": brief(bundle.manifest.why_no_graph)}
 
 
 def brief(why: str) -> str:
@@ -154,16 +169,20 @@ def converted_elsewhere() -> set[str]:
     return {kind.__name__ for kind in sklearn_operator_name_map}
 
 
-def run(wanted: Sequence[Case], *, jobs: int, rows: int) -> list[Result]:
+def run(
+    wanted: Sequence[Case], measured: Callable[[Case], Found], says: Callable[[Found], str], *, jobs: int
+) -> list[Found]:
     """All cases, in processes of their own, in the order given."""
-    made: dict[Case, Result] = {}
+    made: dict[Case, Found] = {}
     with ProcessPoolExecutor(max_workers=jobs) as pool:
-        waiting = {pool.submit(measure, case, rows): case for case in wanted}
+        waiting = {pool.submit(measured, case): case for case in wanted}
         for done in as_completed(waiting):
             case = waiting[done]
             made[case] = done.result()
-            one = made[case]
-            print(f"{len(made):4d}/{len(wanted)} {case.name} {case.setting}: {cell(one)} ({one.seconds} s)", flush=True)
+            seconds = made[case].seconds
+            print(
+                f"{len(made):4d}/{len(wanted)} {case.name} {case.setting}: {says(made[case])} ({seconds} s)", flush=True
+            )
     return [made[case] for case in wanted]
 
 
@@ -243,33 +262,46 @@ def page(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def earlier() -> dict[tuple[str, str], Result]:
-    """The results in the file, by name and setting."""
-    file = RESULTS / "breadth.json"
+def earlier(name: str, kind: Callable[..., Found]) -> dict[tuple[str, str], Found]:
+    """The results in benchmarks/results/NAME.json, by the case's name and setting."""
+    file = RESULTS / f"{name}.json"
     if not file.is_file():
         return {}
-    return {(r["name"], r["setting"]): Result(**r) for r in json.loads(file.read_text())["results"]}
+    return {(r["name"], r["setting"]): kind(**r) for r in json.loads(file.read_text())["results"]}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked_for(doc: str | None, every: Sequence[Case], *, rows: int) -> tuple[list[Case], argparse.Namespace]:
+    """The cases that the command line names, and its options: jobs, rows."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--setting", choices=get_args(Setting))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=rows)
     chosen = parser.parse_args()
-    every = list(cases())
     unknown = set(chosen.only) - {c.name for c in every}
     if unknown:
         parser.error(f"no case is called {', '.join(sorted(unknown))}")
-    wanted = [
+    return [
         c for c in every
         if (not chosen.only or c.name in chosen.only) and (not chosen.setting or c.setting == chosen.setting)
-    ]  # fmt: skip
+    ], chosen  # fmt: skip
+
+
+def merged(
+    name: str, kind: Callable[..., Found], every: Sequence[Case], wanted: Sequence[Case], fresh: Sequence[Found]
+) -> list[Found]:
+    """What was measured now, and where that was not everything, what the file holds of the rest."""
+    known = earlier(name, kind) if len(wanted) < len(every) else {}
+    known |= {(c.name, c.setting): f for c, f in zip(wanted, fresh, strict=True)}
+    return [known[c.name, c.setting] for c in every if (c.name, c.setting) in known]
+
+
+def main() -> int:
+    every = list(cases())
+    wanted, chosen = asked_for(__doc__, every, rows=20_000)
     start = time.perf_counter()
-    fresh = run(wanted, jobs=chosen.jobs, rows=chosen.rows)
-    merged = (earlier() if len(wanted) < len(every) else {}) | {(r.name, r.setting): r for r in fresh}
-    results = [merged[c.name, c.setting] for c in every if (c.name, c.setting) in merged]
+    fresh = run(wanted, partial(measure, rows=chosen.rows), cell, jobs=chosen.jobs)
+    results = merged("breadth", Result, every, wanted, fresh)
     seconds = round(time.perf_counter() - start, 1)
     save("breadth", {"seconds": seconds, "totals": totals(results), "results": [asdict(r) for r in results]})
     PAGE.parent.mkdir(exist_ok=True)

@@ -12,24 +12,20 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import argparse
-import json
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.breadth import ALONE_SECONDS, HEADINGS, brief, on_edges
-from benchmarks.catalogue import Case, cases, fitted
+from benchmarks.breadth import HEADINGS, asked_for, brief, merged, on_edges, run, tried
+from benchmarks.catalogue import Case, cases
 from benchmarks.databases.engines import ENGINES
-from benchmarks.timing import RESULTS, save
+from benchmarks.timing import save
 
 PAGE = Path(__file__).parent.parent / "docs" / "sql-models.md"
 
@@ -50,27 +46,8 @@ class Result:
 
 def measure(case: Case, rows: int) -> Result:
     """Fit, pack, compile, and compare."""
-    start = time.perf_counter()
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        try:
-            found = packed(case, rows)
-        except Exception as error:  # the table shows what went wrong, and the benchmark fails at the end
-            found = {"form": "failed", "why": brief(f"{type(error).__name__}: {error}")}
-    return Result(case.name, case.setting, case.kind, **found, seconds=round(time.perf_counter() - start, 2))
-
-
-def packed(case: Case, rows: int) -> dict[str, Any]:
-    import anyport
-    from anyport.golden import rows as golden_rows
-
-    golden_rows.SECONDS = ALONE_SECONDS
-    made = fitted(case)
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = anyport.pack(made.model, made.data, name="breadth", out=Path(folder) / "breadth.anyport")
-        if bundle.form != "graph":
-            return {"form": "python", "why": brief(bundle.manifest.why_no_graph)}
-        return {"form": "graph", "engines": asked(made, bundle, rows)}
+    found = tried(case, lambda made, bundle: {"engines": asked(made, bundle, rows)})
+    return Result(case.name, case.setting, case.kind, **found)
 
 
 def asked(made: Any, bundle: Any, rows: int) -> dict[str, dict[str, Any]]:
@@ -116,19 +93,9 @@ def asked(made: Any, bundle: Any, rows: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def run(wanted: Sequence[Case], *, jobs: int, rows: int) -> list[Result]:
-    """All cases, in processes of their own, in the order given."""
-    made: dict[Case, Result] = {}
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        waiting = {pool.submit(measure, case, rows): case for case in wanted}
-        for done in as_completed(waiting):
-            one = made[waiting[done]] = done.result()
-            says = one.why or "; ".join(f"{name}: {cell(e)}" for name, e in one.engines.items())
-            print(
-                f"{len(made):4d}/{len(wanted)} {one.name} {one.setting}: {one.form} {says} ({one.seconds} s)",
-                flush=True,
-            )
-    return [made[case] for case in wanted]
+def says(found: Result) -> str:
+    """One result in a line."""
+    return f"{found.form} {found.why or '; '.join(f'{name}: {cell(e)}' for name, e in found.engines.items())}"
 
 
 def cell(found: dict[str, Any] | None) -> str:
@@ -177,26 +144,12 @@ def page(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def earlier() -> dict[tuple[str, str], Result]:
-    """The results in the file, by name and setting."""
-    file = RESULTS / "sqlbreadth.json"
-    if not file.is_file():
-        return {}
-    return {(r["name"], r["setting"]): Result(**r) for r in json.loads(file.read_text())["results"]}
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=3000)
-    chosen = parser.parse_args()
     every = [c for c in cases() if c.setting in ("alone", "mixed")]
-    wanted = [c for c in every if not chosen.only or c.name in chosen.only]
+    wanted, chosen = asked_for(__doc__, every, rows=3000)
     start = time.perf_counter()
-    fresh = run(wanted, jobs=chosen.jobs, rows=chosen.rows)
-    merged = (earlier() if len(wanted) < len(every) else {}) | {(r.name, r.setting): r for r in fresh}
-    results = [merged[c.name, c.setting] for c in every if (c.name, c.setting) in merged]
+    fresh = run(wanted, partial(measure, rows=chosen.rows), says, jobs=chosen.jobs)
+    results = merged("sqlbreadth", Result, every, wanted, fresh)
     seconds = round(time.perf_counter() - start, 1)
     save("sqlbreadth", {"seconds": seconds, "results": [asdict(r) for r in results]})
     PAGE.write_text(page(results))
