@@ -34,7 +34,7 @@ class Split:
 def columns_of(node: Node, known: dict[int, frozenset[Node]]) -> frozenset[Node]:
     """The columns an expression hangs on; all of them are kept in `known`."""
     if node.id not in known:
-        for each in order([node]):
+        for each in order([node], lambda n: () if n.id in known else n.args):
             if each.id not in known:
                 known[each.id] = frozenset([each]) if each.op == "column" else frozenset().union(
                     *(known[a.id] for a in each.args))  # fmt: skip

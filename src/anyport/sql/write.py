@@ -33,12 +33,14 @@ class Writer:
     """Expressions that have a name there."""
     used: set[str] = field(default_factory=set)
     """Names that the text written since this was last emptied holds."""
+    known: dict[int, bool] = field(default_factory=dict)
+    """Which expressions may be missing, of those asked before."""
     lost: frozenset[str] = frozenset()
     """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
 
     def gone(self, node: Node) -> bool:
         """Whether an expression may be missing."""
-        return self.dialect.nan or may_be_gone(node, self.lost)
+        return self.dialect.nan or may_be_gone(node, self.lost, self.known)
 
     def text(self, node: Node) -> str:
         """The text of an expression; of a truth, as a condition."""
@@ -313,11 +315,13 @@ def math_floor(value: float) -> int:
     return int(value // 1)
 
 
-def may_be_gone(node: Node, lost: frozenset[str] = frozenset()) -> bool:
+def may_be_gone(node: Node, lost: frozenset[str] = frozenset(), known: dict[int, bool] | None = None) -> bool:
     """Whether an expression may be missing, as far as its form tells; `lost`: columns that may be, though no row is
-    refused for it."""
-    gone: dict[int, bool] = {}
-    for n in order([node]):
+    refused for it. All that was found is kept in `known`: a model of 100,000 expressions took minutes without."""
+    gone: dict[int, bool] = {} if known is None else known
+    for n in order([node], lambda n: () if n.id in gone else n.args):
+        if n.id in gone:
+            continue
         args = [gone[a.id] for a in n.args]
         if n.op == "column":
             value = n.data[1] or n.data[0] in lost  # a row in which another is missing has no answer
