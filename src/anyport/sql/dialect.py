@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from anyport.errors import Impossible
 from anyport.signature import Field
+
+BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+"""A name that needs no quotes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,12 @@ class Dialect:
     """What stands around a name; doubled inside it."""
     name_bytes: int = 63
     """Longest name."""
+    capitals: bool = False
+    """Names are meant as they are without quotes, where the engine makes capitals of them."""
     number: str = "{}e0"
     """A double written so that the engine takes it for one, from its shortest decimal text without exponent."""
+    exponent: str = "{}"
+    """The same, of a text with one."""
     typed: str = "{}"
     """A double that stands alone in a CASE, which would else be of another type."""
     infinity: str | None = "'Infinity'::double precision"
@@ -82,6 +90,8 @@ class Dialect:
             raise Impossible(f"the name {name!r} has more than the {self.name_bytes} bytes that {self.name} keeps")
         if "\x00" in name:
             raise Impossible(f"the name {name!r} holds a NUL character")
+        if self.capitals and BARE.fullmatch(name):
+            name = name.upper()
         close = {"[": "]"}.get(self.quote, self.quote)
         return f"{self.quote}{name.replace(close, close * 2)}{close}"
 
@@ -105,7 +115,9 @@ class Dialect:
                 return "null"
             return self.infinity if value > 0 else f"-{self.infinity}"
         text = digits(float(value))
-        if "e" not in text:
+        if "e" in text:
+            text = self.exponent.format(text)
+        else:
             text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
         return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
 

@@ -20,6 +20,7 @@ from anyport.target import Artifact, Reason, Target
 TABLE: Mapping[str, str] = {
     "azure_functions": "anyport.targets.azure_functions",
     "bigquery": "anyport.targets.bigquery",
+    "databricks": "anyport.targets.databricks",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
     "duckdb": "anyport.targets.duckdb",
@@ -31,9 +32,12 @@ TABLE: Mapping[str, str] = {
     "mariadb": "anyport.targets.mariadb",
     "pgvector": "anyport.targets.pgvector",
     "postgres": "anyport.targets.postgres",
+    "redshift": "anyport.targets.redshift",
     "rest": "anyport.targets.rest",
+    "snowflake": "anyport.targets.snowflake",
     "sqlite": "anyport.targets.sqlite",
     "sqlserver": "anyport.targets.sqlserver",
+    "trino": "anyport.targets.trino",
 }
 """Name → module, sorted."""
 
