@@ -68,7 +68,8 @@ def conforms(bundle: Bundle, target: str, folder: Path, **given: str) -> conform
     module = targets.get(target)
     made = targets.build(bundle, target, folder, **given)
     try:
-        report = conformance.check_artifact(made.path)
+        with engines.shared():
+            report = conformance.check_artifact(made.path)
     except Missing as error:  # what this bundle's form of the artefact needs beside the target's own engine
         engines.must(False, str(error))
         raise

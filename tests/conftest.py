@@ -69,6 +69,15 @@ def home(common: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def servers() -> Iterator[None]:
+    """What the checks of this process share ends with it."""
+    import engines
+
+    yield
+    engines.SERVERS.close()
+
+
 @pytest.fixture(scope="session")
 def shelf(common: Path, home: Path) -> packed.Shelf:
     """Bundles of the zoo, packed once per session however many processes run it."""

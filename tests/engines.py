@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from anyport import targets
 from anyport.doctor import engine_of
+from anyport.kit import postgres
+
+SERVERS = ExitStack()
+"""What this process of the tests has begun and its end ends."""
+DATABASES = count()
 
 
 def must(present: bool, says: str) -> None:
@@ -29,3 +39,39 @@ def need(name: str) -> None:
 def program(name: str, package: str) -> None:
     """A program on PATH, by the name of the Debian package that holds it."""
     must(shutil.which(name) is not None, f"{name} is not on this machine: apt-get install {package}")
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Within this, who asks for a PostgreSQL of its own gets a database of its own, in the one server of this process:
+    to make and begin a server takes longer than what is asked of it. One with PL/Python is made as ever."""
+    own = postgres.server
+
+    @contextmanager
+    def database(*, python: bool = False, env: Mapping[str, str] | None = None) -> Iterator[tuple[str, Any]]:
+        if python or env:
+            with own(python=python, env=env) as made:
+                yield made
+            return
+        dsn, held = running(own)
+        name = f"tested_{next(DATABASES)}"
+        with postgres.connected(dsn) as admin:
+            admin.run(f"create database {name}")
+        try:
+            yield dsn.replace("dbname=postgres", f"dbname={name}"), held
+        finally:
+            with postgres.connected(dsn) as admin:
+                admin.run(f"drop database {name} with (force)")
+                if not admin.ask("select 1 from pg_database where datname like 'tested%'"):  # roles are everybody's
+                    for (role,) in admin.ask("select rolname from pg_roles where not rolsuper and rolname !~ '^pg_'"):
+                        admin.run(f"drop role {admin.dialect.ident(role)}")
+
+    with patch.object(postgres, "server", database):
+        yield
+
+
+def running(begin: Any, known: list[Any] = []) -> Any:  # noqa: B006 - kept from call to call
+    """The server of this process; a new one where the last has died."""
+    if not known or not known[-1][1].alive():
+        known.append(SERVERS.enter_context(begin()))
+    return known[-1]
