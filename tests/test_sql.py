@@ -268,3 +268,13 @@ def test_every_expression_is_looked_at_a_few_times_only(monkeypatch: pytest.Monk
     model = whole(signature, [answer(signature, root)])
     assert len(selected(model, SQLITE, "t")) > 1000
     assert looked < 20 * 2000
+
+
+def test_a_term_may_stand_twice_in_a_sum() -> None:
+    pool = Pool()
+    x, y = (pool.node("column", (), (name, False), "f") for name in "xy")
+    word = pool.lookup(pool.node("column", (), ("w", False), "s"), [("a", 1.0)], 2.0, 3.0)
+    [made] = joined(pool, [pool.sum([x, word, y, x, word])])
+    columns = {"x": np.array([1.5]), "y": np.array([-4.0]), "w": np.array(["a"], object)}
+    assert evaluate([made], columns, 1)[0].tolist() == [1.0]
+    assert sum(n.op == "lookup" for n in order([made])) == 1

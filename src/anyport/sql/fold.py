@@ -244,10 +244,11 @@ def sum_by_column(pool: Pool, node: Node, known: dict[int, frozenset[Node]]) -> 
     """A sum whose terms of one text column are one lookup, in the place of the first of them."""
     groups: dict[int, list[Node]] = {}
     whose: dict[int, Node] = {}
-    for term in node.args:
+    for at, term in enumerate(node.args):
         found = columns_of(term, known)
         column = next(iter(found)) if len(found) == 1 else None
-        key = column.id if column is not None and column.kind == "s" and term.op != "tree" else -term.id - 1
+        # not by the term's own number: it may stand there twice
+        key = column.id if column is not None and column.kind == "s" and term.op != "tree" else -at - 1
         groups.setdefault(key, []).append(term)
         if column is not None:
             whose[key] = column
