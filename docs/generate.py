@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS))
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 import figures  # noqa: E402 - it lies beside this file
 
@@ -183,6 +183,21 @@ def rewritten(text: str) -> str:
     return REGION.sub(region, text)
 
 
+def measured() -> dict[Path, str]:
+    """Pages that are all one benchmark's table, from its results."""
+    from benchmarks import breadth, sqlbreadth
+
+    found: dict[Path, str] = {}
+    for name, page, made, kind in (
+        ("breadth", breadth.PAGE, breadth.page, breadth.Result),
+        ("sqlbreadth", sqlbreadth.PAGE, sqlbreadth.page, sqlbreadth.Result),
+    ):
+        results = list(breadth.earlier(name, kind).values())
+        if results:
+            found[page] = made(results)
+    return found
+
+
 def pages() -> list[Path]:
     """Every page that may hold generated parts."""
     return [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -192,7 +207,7 @@ def main(argv: list[str]) -> int:
     """Rewrite what is stale; with --check only say what is, and exit 1."""
     stale = []
     wanted = {page: rewritten(page.read_text(encoding="utf-8")) for page in pages()}
-    wanted |= figures.charts(DOCS)
+    wanted |= figures.charts(DOCS) | measured()
     missing = [n for n in targets.TABLE if not (DOCS / "targets" / f"{n}.md").is_file()]
     for page, text in wanted.items():
         if page.is_file() and page.read_text(encoding="utf-8") == text:
