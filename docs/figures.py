@@ -142,6 +142,25 @@ def machine() -> str:
     return "\n".join(lines) or "No benchmark has been run yet: `make bench`."
 
 
+def memory() -> str:
+    """What a function does with the CPU that Lambda gives with so much memory."""
+    found = read("serverless")
+    if found is None:
+        return "Not measured yet: `python -m benchmarks.serverless`."
+    lines = [
+        "| memory | CPU | first answer | warm answer, median | 99% within | resident | the tutorial's: first, warm |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for mb, sides in found["at"].items():
+        ours, theirs = sides["anyport"], sides["original"]
+        lines.append(
+            f"| {int(mb):,} MB | {int(mb) / 1769:.2f} | {ours['first_s']:.2f} s | {ours['warm_ms']:.2f} ms "
+            f"| {ours['p99_ms']:.1f} ms | {ours['resident_mb']:.0f} MB | {theirs['first_s']:.2f} s, "
+            f"{theirs['warm_ms']:.0f} ms |"
+        )
+    return "\n".join(lines)
+
+
 def charts(docs: Path) -> dict[Path, str]:
     """benchmarks.svg: every measured ratio on a logarithmic scale, with its promise as a line."""
     ratios = [(f, v) for f, v in measured() if f.unit == "×" and f.least is not None]

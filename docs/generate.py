@@ -169,7 +169,7 @@ def argument(action: argparse.Action) -> tuple[str, str]:
 GENERATORS: Mapping[str, Callable[..., str]] = {
     "commands": commands, "exits": exits, "targets": target_table, "target": target, "frameworks": framework_table,
     "data": data_forms, "proofs": proofs, "cases": cases, "cli": cli_reference, "figures": figures.table,
-    "machine": figures.machine,
+    "machine": figures.machine, "memory": figures.memory,
 }  # fmt: skip
 
 
