@@ -89,6 +89,24 @@ def test_the_other_routes_of_the_server_are_there(ask: handler.Handler, caller: 
     assert (said["statusCode"], said["headers"]["allow"]) == (405, "POST")
 
 
+def test_the_short_way_and_the_long_one_answer_alike(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = Front(homes, settings=Settings()), Front(homes, settings=Settings())
+    slow.plain = False
+    kind = ("content-type", "application/json")
+    taken = []
+    for sent in (ROWS[0], ROWS, ROWS * 3, {**ROWS[0], "age": 1e9}, {**ROWS[0], "plan": "none"}, [], {}, [ROWS[0], {}]):
+        for headers in ((kind,), (kind, ("Accept-Encoding", "gzip")), (kind, ("X-Request-Id", "7")), ()):
+            asked = Asked("POST", "/predict", headers=headers, body=json.dumps(sent).encode())
+            assert quick.here(asked) == slow.here(asked)
+            assert quick.rows == slow.rows
+            assert quick._short is not None
+            taken.append(quick._short.ask(asked) is not None)
+    assert set(taken) == {True, False}
+    twice = Asked("POST", "/predict", headers=(kind,), body=b'{"age":1,' + json.dumps(ROWS[0]).encode()[1:])
+    assert quick.here(twice) == slow.here(twice)
+    assert quick.here(twice).status == 422
+
+
 def test_a_stage_in_the_path_is_not_part_of_the_route(ask: handler.Handler) -> None:
     event = http("GET", "/prod/readyz", b"")
     event["requestContext"]["stage"] = "prod"
@@ -231,7 +249,7 @@ def test_a_model_that_takes_too_long_is_504_before_the_function_ends(
     made, go = handler.Handler(homes, environ={}), threading.Event()
     model = made.front.model
     assert model.predictor is not None
-    model.off = True
+    model.off, made.front.plain = True, False  # as a slow model is
     monkeypatch.setattr(model.predictor, "predict", lambda batch: go.wait(60))
     try:
         said = made(http("POST", "/predict", json.dumps(ROWS[0]).encode()), context(handler.MARGIN + 0.2))

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from anyport import bundle
+from anyport.functions.short import Short
 from anyport.serve import arguments, keys
 from anyport.serve.app import App
 from anyport.serve.metrics import Metrics
@@ -83,6 +84,9 @@ class Front:
         self.model = Served(self.bundle, metrics.slot(0, 0))
         file = self.settings.api_key_file
         self.app = Kept(Site([self.model], metrics, self.settings, keys.read(file) if file is not None else None))
+        self.plain = file is None and not self.settings.access_log
+        """Whether an answer needs nothing beside the rows: no key is looked at, no line is written."""
+        self._short: Short | None = None
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.AbstractEventLoop | None = None
@@ -131,6 +135,17 @@ class Front:
 
     def here(self, asked: Asked, *, seconds: float | None = None) -> Answered:
         """The reply, by the one thread that ever asks; 504 where the model takes more than `seconds`."""
+        if self._short is None:
+            self.load()
+            self._short = Short(self.model, self.settings)
+        short = self._short.ask(asked) if self.plain else None
+        if short is not None:
+            body, count = short
+            self.app.rows += count
+            least = self.settings.compress_from
+            more = (("vary", "accept-encoding"),) if least and len(body) >= least else ()
+            told = (("content-type", "application/json"), ("content-length", str(len(body))), *more)
+            return Answered(200, told, body)
         if seconds is not None:
             most = max(min(seconds, self.settings.timeout), 0.001)
             self.app.site.settings = msgspec.structs.replace(self.settings, timeout=most)
