@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +91,21 @@ def resealed(artefact: Path) -> None:
     digest = bundle.seal(inside, manifest)
     note = json.loads((artefact / "anyport.json").read_text())
     (artefact / "anyport.json").write_text(json.dumps(note | {"bundle": digest}))
+    if (artefact / "function.zip").is_file():
+        rezipped(artefact)
+
+
+def rezipped(artefact: Path) -> None:
+    """function.zip with the bundle that lies beside it."""
+    old, new = artefact / "function.zip", artefact / "new.zip"
+    with zipfile.ZipFile(old) as source, zipfile.ZipFile(new, "w") as target:
+        for one in source.infolist():
+            if not one.filename.startswith("bundle/"):
+                data, one.compress_type = source.read(one), zipfile.ZIP_STORED
+                target.writestr(one, data)
+        for file in sorted((artefact / "bundle").rglob("*")):
+            target.write(file, file.relative_to(artefact).as_posix())
+    os.replace(new, old)
 
 
 TAMPERS = (nothing, change_a_threshold, swap_two_columns, reverse_the_rows)
