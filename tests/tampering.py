@@ -101,8 +101,7 @@ def rezipped(artefact: Path) -> None:
     with zipfile.ZipFile(old) as source, zipfile.ZipFile(new, "w") as target:
         for one in source.infolist():
             if not one.filename.startswith("bundle/"):
-                data, one.compress_type = source.read(one), zipfile.ZIP_STORED
-                target.writestr(one, data)
+                target.writestr(one, source.read(one), zipfile.ZIP_DEFLATED, 1)
         for file in sorted((artefact / "bundle").rglob("*")):
             target.write(file, file.relative_to(artefact).as_posix())
     os.replace(new, old)
