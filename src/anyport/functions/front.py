@@ -22,6 +22,7 @@ from anyport.serve.app import App
 from anyport.serve.metrics import Metrics
 from anyport.serve.model import Served
 from anyport.serve.note import Note
+from anyport.serve.reply import Problem, plain
 from anyport.serve.settings import Settings
 from anyport.serve.site import Site
 
@@ -99,11 +100,6 @@ class Front:
                     self.model.load(trust=self.trust, threads=self.settings.threads)
 
     @property
-    def last(self) -> Note | None:
-        """What is known of the request that was answered last."""
-        return self.app.last
-
-    @property
     def rows(self) -> int:
         """How many rows have been asked for so far."""
         return self.app.rows
@@ -179,15 +175,13 @@ class Front:
 
 
 class Kept(App):
-    """The server's application, which remembers the request that it answered last."""
+    """The server's application, which counts the rows that it was asked, and holds back no line of its log."""
 
-    last: Note | None = None
     rows = 0
     """Of all requests together."""
 
     def over(self, note: Note, status: int, size: int) -> None:
         super().over(note, status, size)
-        self.last = note
         self.rows += note.rows
         if self.access is not None:
             self.access.flush()  # an instance may be frozen, or gone, before there are more lines
@@ -215,6 +209,12 @@ def configured(environ: Mapping[str, str]) -> Settings:
     is no matter of ours."""
     ours = {name: value for name, value in environ.items() if name.startswith(arguments.PREFIX)}
     return arguments.settings(Namespace(config=None), ours)
+
+
+def refused(problem: Problem) -> Answered:
+    """A problem in the server's own words."""
+    reply = plain(problem)
+    return Answered(reply.status, (("content-type", "application/json"),), reply.body)
 
 
 def latin(text: str) -> bytes:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from anyport.bundle import Bundle
-from anyport.errors import Impossible
+from anyport.errors import BadBundle, Impossible
 from anyport.kit import lock
 from anyport.kit.runtime import carry
 from anyport.kit.wheels import sizes
 from anyport.pyform import lock_text
 
+Known = TypeVar("Known")
 MB = 1_000_000
 QUICK = 0.01
 """Seconds of one row from which on an instance answers one request at a time."""
@@ -85,6 +89,14 @@ def concurrency(bundle: Bundle) -> int:
     if bundle.form == "python" or took is None or took > QUICK:
         return 1
     return max(1, min(AT_ONCE, int(WAIT / took)))
+
+
+def facts(path: Path, kind: type[Known], title: str) -> Known:
+    """What function.json in an artefact says. BadBundle where it is none of a function's."""
+    try:
+        return msgspec.json.decode((path / "function.json").read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BadBundle(f"{path} is no artefact for {title}: function.json cannot be read") from error
 
 
 def memory(bundle: Bundle) -> int:

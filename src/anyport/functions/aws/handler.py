@@ -15,7 +15,8 @@ import msgspec
 
 from anyport.functions.aws import events, objects, records, web
 from anyport.functions.aws.outputs import Output, output
-from anyport.functions.front import Answered, Asked, Front
+from anyport.functions.front import Answered, Asked, Front, refused
+from anyport.serve.reply import Problem
 
 if TYPE_CHECKING:
     from anyport.trust import Trust
@@ -84,7 +85,7 @@ class Handler:
         try:
             asked = web.asked(event, sender)
         except events.BadEvent as error:
-            return web.refused(400, "BadEvent", error.what, error.fix)
+            return refused(Problem(400, "BadEvent", error.what, error.fix))
         return self.front.here(asked, seconds=seconds)
 
     def predict(self, body: bytes, seconds: float) -> Answered:

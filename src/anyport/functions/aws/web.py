@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from anyport.functions.aws.events import BadEvent, Caller, part, text
-from anyport.functions.front import Answered, Asked
-from anyport.serve.reply import Problem, plain
+from anyport.functions.front import Answered, Asked, refused
+from anyport.serve.reply import Problem
 
 SYNC = 6 * 1024 * 1024
 """Bytes of an event or a response at most (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
@@ -78,10 +78,9 @@ def response(answer: Answered, event: Mapping[str, Any], sender: Caller) -> dict
     told = answer.text
     body = told if told is not None else base64.b64encode(answer.body).decode()
     if len(body.encode()) > SYNC - ROOM:
-        return response(
-            refused(413, "TooLarge", f"the answer has {len(body):,} bytes; Lambda carries {SYNC:,}",
-                    "send fewer rows at a time, or accept gzip"), event, sender,
-        )  # fmt: skip
+        what = f"the answer has {len(body):,} bytes; Lambda carries {SYNC:,}"
+        problem = Problem(413, "TooLarge", what, "send fewer rows at a time, or accept gzip")
+        return response(refused(problem), event, sender)
     said: dict[str, Any] = {"statusCode": answer.status, "body": body, "isBase64Encoded": told is None}
     listed = [(name, value) for name, value in answer.headers if name not in ("content-length", "connection")]
     if sender == "alb":
@@ -107,9 +106,3 @@ def grouped(listed: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for name, value in listed:
         found.setdefault(name, []).append(value)
     return found
-
-
-def refused(status: int, error: str, what: str, fix: str = "") -> Answered:
-    """A problem in the server's own words."""
-    reply = plain(Problem(status, error, what, fix))
-    return Answered(reply.status, (("content-type", "application/json"),), reply.body)

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from anyport.functions.front import Answered, Asked, Front
+from anyport.functions.front import Asked, Front, refused
 from anyport.functions.google.limits import MOST
-from anyport.serve.reply import Problem, plain
+from anyport.serve.reply import Problem
 
 if TYPE_CHECKING:
     from flask import Request
@@ -49,9 +49,3 @@ def path(request: Any) -> str:
     """The path as it was asked for, percent-encoded; gunicorn has kept it."""
     raw = str(request.environ.get("RAW_URI") or "").partition("?")[0]
     return raw if raw.startswith("/") else quote(request.path)
-
-
-def refused(problem: Problem) -> Answered:
-    """A problem in the server's own words."""
-    reply = plain(problem)
-    return Answered(reply.status, (("content-type", "application/json"),), reply.body)

@@ -21,7 +21,7 @@ from anyport.places import cache
 from anyport.target import Artifact, Reason, Running, Spec, Step
 from anyport.targets import carry
 from anyport.targets.aws_lambda.cases import CASES
-from anyport.targets.aws_lambda.facts import Facts, facts_of, image_name, memory
+from anyport.targets.aws_lambda.facts import Facts, facts_of, image_name
 
 SPEC = Spec(
     name="lambda", title="an AWS Lambda function", kind="function", takes=("graph", "python"), extra="lambda",
@@ -128,9 +128,10 @@ def chosen(bundle: Bundle, options: Options) -> str:
 def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     """function.zip (or a build context for the image), template.yaml with samconfig.toml (SAM), main.tf with
     terraform.tfvars.json (Terraform), policy.json, function.json and a README."""
+    sized = min(function.memory(bundle), int(SPEC.limits["memory_mb"]))
     facts = Facts(
         package=options.package, machine=options.machine, python=chosen(bundle, options),
-        memory=options.memory or memory(bundle), timeout=options.timeout, output=options.output,
+        memory=options.memory or sized, timeout=options.timeout, output=options.output,
         model=f"{options.model.rstrip('/')}/{bundle.name}-{bundle.digest[:24]}.tar.gz" if options.model else "",
         name=bundle.name, version=bundle.version, digest=bundle.digest, form=bundle.form,
         base=options.base or f"public.ecr.aws/lambda/python:{chosen(bundle, options)}",

@@ -8,12 +8,9 @@ from typing import Any
 
 import msgspec
 
-from anyport.bundle import Bundle, Form
-from anyport.errors import BadBundle
+from anyport.bundle import Form
+from anyport.kit import function
 from anyport.kit.wheels import Machine
-
-WHOLE_CPU = 1769
-"""MB with which Lambda gives one whole CPU (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,18 +83,9 @@ def image_name(facts: Facts) -> str:
     return f"{function_name(facts.name)}:{facts.digest[:12]}"
 
 
-def memory(bundle: Bundle) -> int:
-    """MB: the runtime, and the model in memory a few times over; a Python model's libraries take more."""
-    size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files) >> 20
-    return min(max((512 if bundle.form == "graph" else 1024), 256 + 6 * size), 10_240)
-
-
 def facts_of(path: Path) -> Facts:
     """The facts of an artefact."""
-    try:
-        return msgspec.json.decode((path / "function.json").read_bytes(), type=Facts)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadBundle(f"{path} is no artefact for Lambda: function.json cannot be read") from error
+    return function.facts(path, Facts, "Lambda")
 
 
 def policy(facts: Facts, region: str, account: str, function: str) -> dict[str, Any]:

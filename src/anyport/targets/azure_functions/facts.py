@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from anyport.bundle import Form
-from anyport.errors import BadBundle
+from anyport.kit import function
 
 MOST = 100 * 1024 * 1024
 """Bytes of a request at most
@@ -86,7 +86,4 @@ def app_name(name: str) -> str:
 
 def facts_of(path: Path) -> Facts:
     """The facts of an artefact."""
-    try:
-        return msgspec.json.decode((path / "function.json").read_bytes(), type=Facts)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadBundle(f"{path} is no artefact for Azure Functions: function.json cannot be read") from error
+    return function.facts(path, Facts, "Azure Functions")

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from anyport.bundle import Form
-from anyport.errors import BadBundle
 from anyport.functions.google.limits import FINALIZED, MOST, PUBLISHED
+from anyport.kit import function
 
 CPUS = ((4096, 1), (8192, 2), (16384, 4), (24576, 6), (32768, 8))
 """MiB of memory at most → CPUs at least (https://cloud.google.com/run/docs/configuring/services/memory-limits,
@@ -104,7 +104,4 @@ def cpus(memory: int) -> int:
 
 def facts_of(path: Path) -> Facts:
     """The facts of an artefact."""
-    try:
-        return msgspec.json.decode((path / "function.json").read_bytes(), type=Facts)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadBundle(f"{path} is no artefact for Cloud Run functions: function.json cannot be read") from error
+    return function.facts(path, Facts, "Cloud Run functions")
