@@ -6,10 +6,11 @@ Needs a running Docker engine, and a base image: make test-docker.
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import baseimage
@@ -22,7 +23,7 @@ from anyport.bundle import Bundle, read
 from anyport.client import HttpPredictor
 from anyport.kit import image
 from anyport.kit.endpoint import serving
-from anyport.kit.process import Held, popen
+from anyport.kit.process import Held, popen, run
 from anyport.target import Engine, Running
 from anyport.targets.azure_functions import facts as azure_facts
 from anyport.targets.azure_functions import local as azure
@@ -56,14 +57,21 @@ def built(artefact: Path, requirements: str, name: str, base: str, folder: Path)
     return image.build(folder, name)
 
 
+@contextmanager
 def container(
     made: str, env: Mapping[str, str], *argv: str, ready: Callable[[Held], bool], options: tuple[str, ...] = ()
-) -> AbstractContextManager[Held]:
+) -> Iterator[Held]:
     """A container on this machine's own network, which ends with the block; its root cannot be written."""
     all_of_it = {**env, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"}
     said = [part for name, value in all_of_it.items() for part in ("--env", f"{name}={value}")]
-    held = ["--rm", "--init", "--network", "host", "--read-only", "--tmpfs", "/tmp", *options]
-    return popen(["docker", "run", *held, *said, made, *argv], ready=ready, timeout=120)
+    name = f"anyport-test-{secrets.token_hex(4)}"
+    held = ["--rm", "--name", name, "--init", "--network", "host", "--read-only", "--tmpfs", "/tmp", *options]
+    try:
+        with popen(["docker", "run", *held, *said, made, *argv], ready=ready, timeout=120) as client:
+            yield client
+    finally:
+        # a slow machine kills the client while the container is still leaving
+        run(["docker", "rm", "--force", "--volumes", name], timeout=60)
 
 
 def holds(bundle: Bundle, running: Running, target: str) -> None:

@@ -59,7 +59,7 @@ def build(context: Path, tag: str, arguments: Sequence[str] = ()) -> str:
     """
     handed = [part for name in HANDED_ON if os.environ.get(name) for part in ("--build-arg", name)]
     handed += [part for argument in arguments for part in ("--build-arg", argument)]
-    done = run(["docker", "build", "--tag", tag, *handed, "."], cwd=context, timeout=BUILD_SECONDS)
+    done = run(["docker", "build", "--force-rm", "--tag", tag, *handed, "."], cwd=context, timeout=BUILD_SECONDS)
     if done.code:
         raise why(f"{done.stdout[-8000:].decode('utf-8', 'replace')}\n{done.stderr}".strip(), tag)
     found = run(["docker", "image", "inspect", "--format", "{{.Id}}", tag], timeout=60).checked()
