@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,17 @@ def test_two_fills_at_once(dsn: str) -> None:
             return super().predict(inputs)
 
     assert filled(dsn, spec, Nested()).embedded == 10
+
+
+def test_a_fill_waits_for_the_server_to_end_the_last_one(dsn: str) -> None:
+    """A connection that was closed keeps its locks for a moment."""
+    spec = documents(dsn, 10)
+    with psycopg.connect(dsn, autocommit=True) as leaving:
+        leaving.execute("select pg_advisory_lock(hashtextextended('anyport fill ' || %s, 0))", [spec.vectors])
+        thread = threading.Thread(target=lambda: (leaving.execute("select pg_sleep(0.5)"), leaving.close()))
+        thread.start()
+        assert filled(dsn, spec).embedded == 10
+        thread.join()
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l2", "ip"])

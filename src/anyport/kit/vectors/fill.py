@@ -23,6 +23,8 @@ from anyport.stream.answer import chunk_rows
 
 PATIENCE = 5
 """Lost connections, one after the other without a batch in between, after which a fill gives up."""
+ENDING = 2000
+"""Milliseconds that a fill waits for the lock of another."""
 EVERY = 2.0
 """Seconds between two words of progress."""
 
@@ -162,10 +164,16 @@ def quoted_key(spec: Filling) -> str:
 
 
 def alone(connection: Any, spec: Filling) -> None:
-    """Hold the lock of this table while the connection lasts; Mistake where another fill has it."""
-    lock = "select pg_try_advisory_lock(hashtextextended('anyport fill ' || %s, 0))"
-    if not connection.execute(lock, [spec.vectors]).fetchone()[0]:
-        raise Mistake(f"another fill of {spec.vectors} is running", fix="wait for it, or end it")
+    """Hold the lock of this table while the connection lasts; Mistake where another fill has it.
+
+    A connection that was closed, or lost, keeps its lock until the server has ended it: that is waited for.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(f"set local lock_timeout = {ENDING}")
+            connection.execute("select pg_advisory_lock(hashtextextended('anyport fill ' || %s, 0))", [spec.vectors])
+    except need("psycopg").errors.LockNotAvailable as error:
+        raise Mistake(f"another fill of {spec.vectors} is running", fix="wait for it, or end it") from error
 
 
 def noted(work: Work, keyed: list[tuple[str, bytes, Embedded]], goal: int) -> None:
