@@ -17,6 +17,15 @@ COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 
 
+@dataclass(frozen=True)
+class Value:
+    """A branch of a tree as text."""
+
+    text: str
+    leaf: float | None = None
+    """Of a leaf: the number that it is."""
+
+
 @dataclass
 class Writer:
     """Text of expressions in one dialect."""
@@ -247,40 +256,61 @@ class Writer:
         return f"case {' '.join(whens)} else {value(other)} end" if whens else value(other)
 
     def tree(self, node: Node, at: int) -> str:
-        """A tree as nested CASE."""
+        """A tree as nested choices."""
+        return self.closed(*self.ladder(node, at)).text
+
+    def closed(self, whens: Sequence[tuple[str, Value]], last: Value) -> Value:
+        """A ladder as one value."""
+        if not whens:
+            return last
+        if not self.dialect.choice.startswith("case "):
+            text = last.text
+            for condition, value in reversed(whens):
+                text = self.dialect.choice.format(condition, self.typed(value), text)
+            return Value(text)
+        untyped = all(v.leaf is not None for v in (*(value for _, value in whens), last))
+        said = [f"when {c} then {self.typed(v) if untyped and not i else v.text}" for i, (c, v) in enumerate(whens)]
+        return Value(f"case {' '.join(said)} else {last.text} end")
+
+    def typed(self, value: Value) -> str:
+        """A branch that may have to give the others its type."""
+        return value.text if value.leaf is None else self.dialect.branch(value.leaf)
+
+    def ladder(self, node: Node, at: int) -> tuple[list[tuple[str, Value]], Value]:
+        """Below a node: conditions, each with what holds where it is the first that is met, and what holds else. A CASE
+        in the ELSE of another would say the same with more words."""
         tree: Tree = node.data
         if tree.mode[at] == LEAF:
-            return self.dialect.alone(tree.values[at])
+            return [], Value(self.dialect.alone(tree.values[at]), tree.values[at])
         if tree.mode[at] == LINK:
-            return self.text(node.args[tree.feature[at]])
+            return [], Value(self.text(node.args[tree.feature[at]]))
         split = self.folder.split(node, at)
         if split.test in ("all", "none"):
             return self.all_one_way(node, at, split)
-        when, then_left = self.test(split)
-        left, right = self.tree(node, tree.left[at]), self.tree(node, tree.right[at])
+        left, right = self.ladder(node, tree.left[at]), self.ladder(node, tree.right[at])
         if left == right:
             return left
+        # of two sides of which one ends here, the other goes on
+        when, then_left = self.test(split, leave=None if bool(left[0]) == bool(right[0]) else not left[0])
         first, second = (left, right) if then_left else (right, left)
-        first = self.first(node, first, tree.left[at] if then_left else tree.right[at])
-        return self.dialect.choice.format(when, first, second)
+        return [(when, self.closed(*first)), *second[0]], second[1]
 
-    def first(self, node: Node, text: str, at: int) -> str:
-        """The text of a tree's piece as the first branch of a CASE."""
-        tree: Tree = node.data
-        return self.dialect.branch(tree.values[at]) if tree.mode[at] == LEAF else text
-
-    def all_one_way(self, node: Node, at: int, split: Split) -> str:
+    def all_one_way(self, node: Node, at: int, split: Split) -> tuple[list[tuple[str, Value]], Value]:
         """Every row whose column is there goes one way."""
         tree: Tree = node.data
         here = tree.left[at] if split.test == "all" else tree.right[at]
         gone = tree.left[at] if split.gone_left else tree.right[at]
+        whens, last = self.ladder(node, here)
         if here == gone or not self.gone(split.of):
-            return self.tree(node, here)
-        lost = self.first(node, self.tree(node, gone), gone)
-        return f"case when {self.compared(split.of)} is null then {lost} else {self.tree(node, here)} end"
+            return whens, last
+        lost = self.closed(*self.ladder(node, gone))
+        return [(f"{self.compared(split.of)} is null", lost), *whens], last
 
-    def test(self, split: Split) -> tuple[str, bool]:
-        """A condition that is not unknown where it decides, and whether rows that meet it go left."""
+    def test(self, split: Split, leave: bool | None) -> tuple[str, bool]:
+        """A condition that is not unknown where it decides, and whether rows that meet it go left.
+
+        `leave`: whether they should; it is heeded where both ways can be said.
+        """
         x = self.compared(split.of)
         if split.test == "is":
             return self.dialect.holds(x), False
@@ -290,7 +320,8 @@ class Writer:
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
             limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
-        if split.gone_left:
+        right = split.gone_left if leave is None or self.gone(split.of) else not leave
+        if right:
             return f"{x}{'>' if split.test == 'le' else '<'}{limit}", False
         return f"{x}{'<=' if split.test == 'le' else '>='}{limit}", True
 
