@@ -26,7 +26,7 @@ from anyport.kit.runtime import view
 from anyport.signature import Field, Signature
 from anyport.sql.compile import Compiled, compiled
 from anyport.sql.dialect import DUCKDB as D
-from anyport.sql.expr import Pool
+from anyport.sql.expr import Pool, order
 from anyport.target import Sql
 from anyport.targets.duckdb import FUNCTION, forest
 from anyport.targets.duckdb.forest import Way, grown
@@ -55,13 +55,17 @@ def answered(database: Any, model: Compiled, batch: Batch, way: Way) -> list[tup
 
 
 def same(got: list[tuple[Any, ...]], model: Compiled, batch: Batch) -> None:
-    """Bit by bit, where a row has an answer."""
+    """Bit by bit, where a row has an answer; behind exp to the last place, which numpy's own for AVX-512 rounds in
+    another way than the C library's."""
     wanted = ensembles.expected(model, batch, len(got))
     assert {row[-1] for row in got} == {None}
-    for i, values in enumerate(wanted):
+    for i, (answer, values) in enumerate(zip(model.answers, wanted, strict=True)):
         cells = np.array([np.nan if row[i] is None else row[i] for row in got], float)
         there = ~np.isnan(values)
-        assert cells[there].tolist() == values[there].tolist()
+        if any(node.op == "exp" for node in order([answer.node])):
+            np.testing.assert_array_max_ulp(cells[there], values[there], maxulp=2)
+        else:
+            assert cells[there].tolist() == values[there].tolist()
         assert there.sum() > ROWS / 4
 
 
