@@ -6,6 +6,8 @@ import base64
 import gzip
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +69,25 @@ def test_http_is_answered_byte_for_byte_as_the_server_does(ask: handler.Handler,
         assert (said["statusCode"], got) == (want.status, want.body)
     answers = body(ask(wrap("POST", "/predict", json.dumps(ROWS).encode()), context()))
     assert [one["prediction"] for one in answers] == expected(ROWS)
+
+
+START = """
+import json, sys
+from anyport.functions.aws.handler import Handler
+event = json.loads(sys.argv[2])
+said = Handler(sys.argv[1], environ={})(event, None)
+print(json.dumps([said["body"], sorted(sys.modules)]))
+"""
+
+
+def test_a_start_brings_nothing_that_a_first_answer_has_no_need_of(homes: Path) -> None:
+    """Each of these takes milliseconds of every cold start."""
+    event = json.dumps(http("POST", "/predict", json.dumps(ROWS[0]).encode()))
+    done = subprocess.run([sys.executable, "-c", START, homes, event], capture_output=True, text=True, check=True)
+    said, modules = json.loads(done.stdout.splitlines()[-1])
+    assert json.loads(said)["prediction"] == expected(ROWS[:1])[0]
+    brought = {"asyncio", "ssl", "http.client", "email", "ctypes.util", "onnxruntime.training", "pyarrow", "pandas"}
+    assert brought & set(modules) == set()
 
 
 @pytest.mark.parametrize("caller", WRAPS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import threading
@@ -27,6 +26,8 @@ from anyport.serve.settings import Settings
 from anyport.serve.site import Site
 
 if TYPE_CHECKING:
+    import asyncio
+
     from anyport.trust import Trust
 
 Known = TypeVar("Known")
@@ -146,6 +147,8 @@ class Front:
             most = max(min(seconds, self.settings.timeout), 0.001)
             self.app.site.settings = msgspec.structs.replace(self.settings, timeout=most)
         if self._loop is None:
+            import asyncio
+
             self._loop = asyncio.new_event_loop()
             weakref.finalize(self, closed, self._loop)
         return self._loop.run_until_complete(self.answered(asked))
@@ -157,6 +160,8 @@ class Front:
     def _soon(self, work: Coroutine[Any, Any, Known]) -> Known:
         """Work on an event loop in a thread of its own, which begins with the first of it: a fork that came before
         does no harm."""
+        import asyncio
+
         if self._running is None:
             with self._lock:
                 if self._running is None:
@@ -196,6 +201,8 @@ def ended(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
 
 def closed(loop: asyncio.AbstractEventLoop) -> None:
     """Close an event loop that stands still, with what still waits on it."""
+    import asyncio
+
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

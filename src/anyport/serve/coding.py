@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 
+from anyport.serve.loops import elsewhere
 from anyport.serve.reply import Problem
 
 TAKEN = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
@@ -77,7 +77,7 @@ async def squeezed(body: bytes) -> bytes:
     """The body as gzip; a long one off the event loop."""
     if len(body) <= HERE:
         return deflate(body)
-    return await asyncio.get_running_loop().run_in_executor(None, deflate, body)
+    return await elsewhere(deflate, body)
 
 
 def deflate(body: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from anyport.batch import Outcome, Refusal
 from anyport.codec import Body
 from anyport.errors import Mistake
 from anyport.serve import accept, ipc, tables
+from anyport.serve.loops import elsewhere
 from anyport.serve.reply import Problem, Reply
 from anyport.serve.request import Request
 from anyport.signature import Signature
@@ -126,7 +126,7 @@ class Negotiated:
         """Itself, when what it imports is there: pyarrow alone takes longer than most requests, and the loop waits for
         nothing."""
         if self.reads is not JSON and not sys.modules.keys() >= PYARROW and arrow_here():
-            await asyncio.get_running_loop().run_in_executor(None, bring)
+            await elsewhere(bring)
         return self
 
     def decode(self, body: bytes, signature: Signature, /) -> Body:

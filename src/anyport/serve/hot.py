@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -20,6 +19,8 @@ from anyport.serve.metrics import Slot
 from anyport.signature import Field, Signature
 
 if TYPE_CHECKING:
+    import asyncio
+
     from numpy.typing import NDArray
 
     from anyport.serve.watch import Watch

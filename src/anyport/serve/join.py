@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from anyport.batch import Batch, Outcome, concat, rows, take
+from anyport.serve.loops import elsewhere, running
 from anyport.serve.note import Note
 from anyport.serve.reply import current
+
+if TYPE_CHECKING:
+    import asyncio
 
 ROWS = 1024
 """One run joins at most this many rows; a longer batch runs alone."""
@@ -26,19 +30,18 @@ class Joiner:
 
     async def ask(self, batch: Batch) -> Outcome:
         """Answers to these rows; the exception is the model's own."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = running().create_future()
         self.asked.append((batch, future, current.get()))
         if self.task is None:
-            self.task = asyncio.create_task(self.work())
+            self.task = running().create_task(self.work())
         return await future
 
     async def work(self) -> None:
         """Run until nobody waits."""
-        loop = asyncio.get_running_loop()
         try:
             while taken := self.taken():
                 started = perf_counter()
-                found = await loop.run_in_executor(self.pool, self.together, [batch for batch, _, _ in taken])
+                found = await elsewhere(self.together, [batch for batch, _, _ in taken], pool=self.pool)
                 size, now = sum(rows(batch) for batch, _, _ in taken), perf_counter()
                 for (_, future, note), result in zip(taken, found, strict=True):
                     if note is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +11,8 @@ from anyport.serve.hot import Caller, Tick
 from anyport.serve.record import Copy
 
 if TYPE_CHECKING:
+    import asyncio
+
     from anyport.serve.app import App
     from anyport.serve.model import Served
 

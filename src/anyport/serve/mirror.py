@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from anyport import client, codec
+from anyport import codec
 from anyport.batch import Batch, Outcome, Refusal, concat, rows, take
 from anyport.golden.compare import compare
 
@@ -111,6 +111,8 @@ def asked(copy: Copy) -> tuple[Batch, Outcome]:
     """The rows of a copy and the answers that they got; of a long batch the first."""
     model, question, answer = copy
     if isinstance(question, bytes):
+        from anyport import client  # brings http.client and email, of which a function's start has no need
+
         assert isinstance(answer, bytes)
         batch = codec.decode(question, model.signature).batch
         said = msgspec.json.decode(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from anyport.predictor import Predictor
 from anyport.serve import hot, wire
 from anyport.serve.hot import SMALL
 from anyport.serve.join import Joiner
+from anyport.serve.loops import elsewhere
 from anyport.serve.metrics import Slot
 from anyport.serve.mirror import Mirror
 from anyport.serve.record import Record, copied
@@ -96,7 +96,7 @@ class Served:
         finally:
             self.users -= 1
             if self.leaving and not self.users:
-                asyncio.get_running_loop().run_in_executor(None, self.close)
+                elsewhere(self.close)
 
     def leave(self) -> None:
         """On the loop: no new request gets it; close it, off the loop, when the last that has it is answered."""
@@ -165,16 +165,15 @@ class Served:
 
     async def later(self, body: bytes, asked: Wire, partial: bool, came: float) -> Reply:
         """The same, off the event loop."""
-        loop = asyncio.get_running_loop()
         if not self.off:
             # the thread sees the request that it works for
             answer = functools.partial(self.at_once, body, asked, partial, came)
-            return await loop.run_in_executor(self.pool, copy_context().run, answer)
+            return await elsewhere(copy_context().run, answer, pool=self.pool)
         short = len(body) <= SMALL
         if short:
             read = wire.decode(asked, body, self.signature)
         else:
-            read = await loop.run_in_executor(None, wire.decode, asked, body, self.signature)
+            read = await elsewhere(wire.decode, asked, body, self.signature)
         wanted, decoded = wire.wants(read, partial), perf_counter()
         try:
             found = await self.joiner.ask(wanted) if wanted is not None else None
@@ -191,7 +190,7 @@ class Served:
                 self.log(wanted, found, len(body))
             return reply
 
-        return worded() if short else await loop.run_in_executor(None, copy_context().run, worded)
+        return worded() if short else await elsewhere(copy_context().run, worded)
 
     def log(self, batch: Batch, outcome: Outcome, size: int) -> None:
         """Offer a request that was answered, and whose body had `size` bytes, to the prediction log."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from anyport.batch import Outcome, rows
 from anyport.codec import Body
 from anyport.serve import coding
+from anyport.serve.loops import elsewhere, within
 from anyport.serve.note import Note
 from anyport.serve.reply import Problem, Refuse, Reply, plain
 from anyport.serve.wire import Wire
@@ -74,7 +74,7 @@ class Request:
         most = self.site.settings.max_body
         if len(body) <= SHORT:
             return coding.inflate(body, named, most)
-        return await asyncio.get_running_loop().run_in_executor(None, coding.inflate, body, named, most)
+        return await elsewhere(coding.inflate, body, named, most)
 
     async def sent(self) -> bytes:
         """The whole body as it was sent."""
@@ -123,7 +123,7 @@ class Request:
         with model.used():
             body = await self.body()
             try:
-                async with asyncio.timeout(seconds):
+                async with within(seconds):
                     asked = wire if note is None else Noted(wire, note)
                     return await model.respond(body, asked, partial=partial, queue=queue)
             except TimeoutError as error:

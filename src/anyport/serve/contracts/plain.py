@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +11,7 @@ import msgspec
 import anyport
 from anyport.serve import exposition, formats, openapi, stats
 from anyport.serve.contracts import page
+from anyport.serve.loops import elsewhere
 from anyport.serve.reply import TEXT, Problem, Reply
 from anyport.serve.request import Request, Route
 from anyport.serve.site import Site
@@ -78,7 +78,7 @@ async def metrics(request: Request) -> Reply:
     """Counters for Prometheus, as OpenMetrics for a scraper that asks for it."""
     site = request.site
     open_metrics = b"application/openmetrics-text" in request.headers.get(b"accept", b"")
-    said = await asyncio.get_running_loop().run_in_executor(None, partial(told, site, open_metrics=open_metrics))
+    said = await elsewhere(partial(told, site, open_metrics=open_metrics))
     return Reply(200, said.encode(), exposition.OPEN if open_metrics else exposition.TEXT)
 
 
@@ -96,7 +96,7 @@ async def recent(request: Request) -> Reply:
     if step not in ("1", "10"):
         raise Problem(400, "BadQuery", f"step={step} is neither 1 nor 10", "ask for ?step=1 or ?step=10")
     encoded = partial(stats.encoded, request.site, seconds=int(step))
-    return Reply(200, await asyncio.get_running_loop().run_in_executor(None, encoded))
+    return Reply(200, await elsewhere(encoded))
 
 
 async def document(request: Request) -> Reply:
