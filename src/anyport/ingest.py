@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,6 +141,8 @@ def match(names: Sequence[str], fields: Sequence[Field], *, extra: str) -> None:
 
 def meant(name: str, others: Iterable[str]) -> str:
     """` (did you mean 'age'?)`, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(name, list(others), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 
 from anyport import bundle
 from anyport.errors import BadBundle, Missing, Mistake, need
-from anyport.functions.google.api import Google
-from anyport.kit.archive import unpacked
 
 
 def place(beside: Path, environ: Mapping[str, str] = os.environ) -> Path:
@@ -24,6 +22,8 @@ def place(beside: Path, environ: Mapping[str, str] = os.environ) -> Path:
     url = environ.get("ANYPORT_BUNDLE", "")
     if not url:
         return beside
+    from anyport.kit.archive import unpacked  # most functions start without it
+
     wanted = environ.get("ANYPORT_DIGEST", "")
     if not wanted:
         raise Mistake("ANYPORT_BUNDLE is set without ANYPORT_DIGEST", fix="set it to the digest that is to be served")
@@ -57,6 +57,8 @@ def fetch(url: str, to: Path) -> None:
         if parts.scheme == "s3":
             need("boto3").client("s3").download_file(parts.netloc, key, str(to))
         elif parts.scheme == "gs":
+            from anyport.functions.google.api import Google
+
             Google().download(parts.netloc, key, to)
         elif parts.scheme in ("https", "file"):
             from urllib.request import urlopen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,8 @@ def _path(kind: type, value: Any) -> Any:
 
 def from_file(path: Path) -> dict[str, Any]:
     """The settings in a TOML file. Mistake where it cannot be read."""
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -106,6 +108,7 @@ def from_file(path: Path) -> dict[str, Any]:
         raise Mistake(f"{path} is not TOML: {error}", fix="write one `name = value` a line") from error
 
 
+@cache
 def fields() -> tuple[inspect.Field, ...]:
     """Every setting, in order."""
     info = inspect.type_info(Settings)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 from pathlib import Path
 
+from anyport.bundle import sha256_of
 from anyport.errors import Mistake
 
 KNOWN = 1024
@@ -25,13 +24,15 @@ class Keys:
 
     def take(self, keys: list[str]) -> None:
         """These keys, and no others, from now on."""
-        self._hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._hashes = [sha256_of(key.encode()).digest() for key in keys]
         # what the comparison below accepted is found by its salted hash: a wrong value learns nothing from the time
         self._known: dict[bytes, None] = {}
 
     def accept(self, given: bytes) -> bool:
         """Whether `given` is one of the keys. Every key is compared, so that time tells nothing."""
-        hashed = hashlib.sha256(given).digest()
+        import hmac  # loads OpenSSL; see sha256_of
+
+        hashed = sha256_of(given).digest()
         found = False
         for known in self._hashes:
             found |= hmac.compare_digest(hashed, known)

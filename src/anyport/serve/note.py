@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Note:
                 self.given = value if ID.fullmatch(value) else b""
             elif name == b"traceparent":
                 self.parent = parent(value)
-        self.id = self.given.decode() or secrets.token_hex(8)
+        self.id = self.given.decode() or os.urandom(8).hex()
         self.method = method
         self.path = path
         self.client = str(client[0]) if isinstance(client, tuple) and client else ""

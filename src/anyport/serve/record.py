@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import random
-import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -180,7 +180,7 @@ class Record:
         layout = self._layouts.get(model)
         if layout is None:
             layout = self._layouts[model] = Layout(model.bundle, model.name, self.settings.log_columns)
-        ids = [copy.id or secrets.token_hex(8) for copy in copies]
+        ids = [copy.id or os.urandom(8).hex() for copy in copies]
         spread = [i for i, copy in enumerate(copies) for _ in range(copy.rows)]
         inputs, outcome = together(copies)
         batch = layout.batch(inputs, outcome, [copies[i].time for i in spread], [ids[i] for i in spread])

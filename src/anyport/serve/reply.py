@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -60,6 +60,6 @@ current: ContextVar[Note | None] = ContextVar("note", default=None)
 def fault(error: BaseException, note: Note | None = None) -> Problem:
     """A 500 for what went wrong after the request was found good; the log has the reason under the same id."""
     note = note or current.get()
-    number = note.id if note is not None else secrets.token_hex(8)
+    number = note.id if note is not None else os.urandom(8).hex()
     log.error("request %s failed", number, exc_info=error, extra={"note": note, "id": number})
     return Problem(500, "Failed", "the model failed on this request; nothing is wrong with its form", id=number)

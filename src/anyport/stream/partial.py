@@ -6,7 +6,6 @@ the reject lines. A run that was killed in the middle of a frame goes on from th
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 import msgspec
 
+from anyport.bundle import sha256_of
 from anyport.errors import Mistake
 
 HEAD = struct.Struct("<QQQQI")
@@ -41,7 +41,7 @@ def beside(out: Path) -> Path:
 def fingerprint(source: Path) -> dict[str, Any]:
     """What tells one input from another: size, time, and a hash of its first and last megabyte."""
     found = source.stat()
-    digest = hashlib.sha256()
+    digest = sha256_of(b"")
     with source.open("rb") as file:
         digest.update(file.read(SAMPLE))
         file.seek(max(0, found.st_size - SAMPLE))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from anyport.bundle import sha256_of
 from anyport.errors import Mistake
 from anyport.functions.messages import Sent, cut
 
@@ -69,7 +69,7 @@ class Output:
 
     def _s3(self, answers: Sequence[Sent]) -> dict[int, str]:
         # the same records again give the same object: a batch that is delivered twice is written once
-        name = hashlib.sha256("\n".join(one.key for one in answers).encode()).hexdigest()[:32]
+        name = sha256_of("\n".join(one.key for one in answers).encode()).hexdigest()[:32]
         body = "".join(f"{one.body}\n" for one in answers).encode()
         self.client.put_object(
             Bucket=self.bucket, Key=f"{self.prefix}{name}.jsonl", Body=body, ContentType="application/x-ndjson"
