@@ -40,7 +40,7 @@ test-slow: $(READY) envs ## heavy frameworks, each in an environment of its own,
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py
 
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_docker.py tests/slow/test_docker_functions.py tests/slow/test_lambda_docker.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_docker.py tests/slow/test_docker_functions.py tests/slow/test_lambda_docker.py tests/slow/test_azurite.py
 	$(BIN)/python -m pytest -m slow tests/slow/test_docker_clouds.py
 
 endurance: $(READY) .envs/endurance/.ready ## fuzzing, generated requests, soak; MINUTES=2 for as long each

@@ -39,8 +39,8 @@ class Fake:
         path = unquote(urlsplit(target).path)
         if path.startswith("/api/"):
             return self.scm(path, body)
-        if path.startswith("/packages/"):
-            return self.blob(method, path, headers)
+        if not path.startswith("/subscriptions/"):
+            return self.blob(method, path, headers, body)
         if self.denied and method != "GET":
             return 403, {"error": {"code": "AuthorizationFailed", "message": "does not have authorization"}}
         name = path.partition("/providers/")[2]
@@ -67,7 +67,7 @@ class Fake:
             config = properties["functionAppConfig"]
             unknown(config)
             config["deployment"]["storage"]["value"] = f"{self.url}/packages"
-            for one in properties.get("siteConfig", {}).get("appSettings", ()):
+            for one in said.get("properties", {}).get("siteConfig", {}).get("appSettings", ()):
                 self.settings[one["name"]] = one["value"]
             names = [{"name": self.address, "hostType": "Standard"}, {"name": self.host, "hostType": "Repository"}]
             properties |= {"defaultHostName": self.address, "state": "Running", "hostNameSslStates": names}
@@ -92,10 +92,18 @@ class Fake:
             return 202, "deployment-1"
         return 200, {"status": self.status, "status_text": "pip: no matching distribution"}
 
-    def blob(self, method: str, path: str, headers: Any) -> tuple[int, Any]:
-        if method == "PUT":
+    def blob(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
+        if method == "PUT" and "x-ms-copy-source" in headers:
             self.blobs[path] = self.blobs[urlsplit(headers["x-ms-copy-source"]).path]
             return 202, b""
+        if method == "PUT":
+            inside = f"/blobServices/default/containers/{path.split('/')[1]}"
+            if headers["x-ms-blob-type"] != "BlockBlob" or not any(name.endswith(inside) for name in self.resources):
+                return 404, b"ContainerNotFound"
+            self.blobs[path] = body
+            return 201, b""
+        if method == "DELETE":
+            return (202 if self.blobs.pop(path, None) is not None else 404), b""
         found = self.blobs.get(path)
         return (200, found) if found is not None else (404, b"")
 

@@ -6,8 +6,10 @@ import asyncio
 import http.client
 import json
 import re
+import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +18,12 @@ import fake_azure
 import packed
 import pytest
 
-from anyport import deployment, targets
+from anyport import conformance, deployment, targets
 from anyport.bundle import read
 from anyport.deployment import plan
 from anyport.errors import Impossible, Mistake, NotThere, ServerError
 from anyport.functions import messages, table
-from anyport.functions.azure import events, web
+from anyport.functions.azure import events, storage, web
 from anyport.functions.front import Front
 from anyport.kit import lock
 from anyport.serve.settings import Settings
@@ -121,7 +123,9 @@ def test_a_python_model_brings_its_own_versions_and_its_own_python(shelf: packed
         ({"trigger": "blob:rows", "output": "queue:out"}, "cannot go to a queue"),
         ({"trigger": "blob:rows", "output": "blob:rows/out"}, "in turn, for ever"),
         ({"trigger": "queue:rows", "output": "queue:rows"}, "in turn, for ever"),
-        ({"python": "3.14"}, "Invalid enum value"),
+        ({"python": "3.14"}, "Invalid enum value"), ({"model": "s3://models"}, "-O model: s3://models names no place"),
+        ({"model": "queue:models"}, "holds no files"),
+        ({"trigger": "blob:rows", "output": "blob:out", "model": "blob:rows/models"}, "is watched"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_built_is_refused_before(
@@ -130,6 +134,102 @@ def test_what_cannot_be_built_is_refused_before(
     with pytest.raises(Mistake, match=says):
         targets.build(penguins, "azure_functions", tmp_path / "a", **given)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.fixture(scope="module")
+def apart(penguins: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle is in the app's storage account."""
+    folder = tmp_path_factory.mktemp("azure") / "apart"
+    return targets.build(penguins, "azure_functions", folder, prefix="api", model="blob:models/zoo").path
+
+
+def test_a_model_apart_is_fetched_when_the_app_starts(apart: Path) -> None:
+    said = facts.facts_of(apart)
+    with zipfile.ZipFile(apart / "function.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith("bundle/")]
+        assert "runtime/anyport/functions/azure/storage.py" in archive.namelist()
+    assert said.environment["ANYPORT_BUNDLE"] == f"blob:models/zoo/penguin_species-{said.digest[:24]}.tar.gz"
+    with azure.run(targets.artifact(apart)) as running:
+        cases_ = conformance.run_cases(read(apart / "bundle"), running, azure)
+    assert [c.name for c in cases_ if c.verdict == "failed"] == []
+
+
+@pytest.fixture
+def identity() -> Iterator[tuple[dict[str, str], list[tuple[str, str | None, str | None]]]]:
+    """What an app with an identity finds in its environment, and what it asked: path, Authorization, secret."""
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"], self.headers["X-IDENTITY-HEADER"]))
+            path = self.path.partition("?")[0]
+            body = {"/token": b'{"access_token": "t0"}', "/models/zoo/a%20b.tar.gz": b"bytes"}.get(path)
+            if body is not None and path != "/token" and self.headers["Authorization"] != "Bearer t0":
+                body = None
+            self.send_response(404 if body is None else 200)
+            if body is None:
+                self.send_header("x-ms-error-code", "BlobNotFound")
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield {"AzureWebJobsStorage__blobServiceUri": url, "IDENTITY_ENDPOINT": f"{url}/token",
+               "IDENTITY_HEADER": "h"}, asked  # fmt: skip
+        server.shutdown()
+        thread.join()
+
+
+def test_the_app_reads_its_storage_as_itself(
+    tmp_path: Path, identity: tuple[dict[str, str], list[tuple[str, str | None, str | None]]]
+) -> None:
+    """https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference"""
+    environ, asked = identity
+    storage.download("models", "zoo/a b.tar.gz", tmp_path / "found", environ)
+    assert (tmp_path / "found").read_bytes() == b"bytes"
+    assert asked == [
+        ("/token?resource=https%3A%2F%2Fstorage.azure.com%2F&api-version=2019-08-01", None, "h"),
+        ("/models/zoo/a%20b.tar.gz", "Bearer t0", None),
+    ]
+    with pytest.raises(NotThere, match="404: BlobNotFound"):
+        storage.download("models", "other", tmp_path / "other", environ)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(Mistake, match="AzureWebJobsStorage is not set"):
+        storage.download("models", "other", tmp_path / "other", {})
+    with pytest.raises(Mistake, match="no identity"):
+        storage.download("models", "other", tmp_path / "other", {"AzureWebJobsStorage__accountName": "a"})
+    with pytest.raises(Mistake, match="without AccountName and AccountKey"):
+        storage.download("models", "x", tmp_path / "other", {"AzureWebJobsStorage": "BlobEndpoint=https://a.b;"})
+
+
+def test_a_model_apart_is_put_first_and_goes_with_the_app_only(
+    apart: Path, artefact: Path, shelf: packed.Shelf, arm: fake_azure.Fake, tmp_path: Path
+) -> None:
+    deployment.deploy(apart, live=live(arm))
+    said = facts.facts_of(apart)
+    [(path, body)] = [(path, body) for path, body in arm.blobs.items() if path.startswith("/models/")]
+    assert (path, body) == (f"/{said.model.removeprefix('blob:')}", (apart / "model.tar.gz").read_bytes())
+    assert arm.settings["ANYPORT_BUNDLE"] == said.model
+    deployment.deploy(artefact, live=live(arm))  # its bundle is in the package: no setting may name another
+    assert "ANYPORT_BUNDLE" not in arm.settings
+    other = targets.build(
+        shelf.bundle("counts"), "azure_functions", tmp_path / "other", prefix="api", model="blob:models"
+    ).path  # the app that runs here answers for penguins
+    theirs = f"/{facts.facts_of(other).model.removeprefix('blob:')}"
+    with pytest.raises(plan.PlanFailed, match="does not serve counts"):
+        deployment.deploy(other, live=live(arm))
+    assert "ANYPORT_BUNDLE" not in arm.settings
+    assert theirs in arm.blobs, "an earlier deployment may be served from it"
+    arm.resources.clear()
+    arm.blobs.clear()
+    with pytest.raises(plan.PlanFailed, match="everything was undone"):
+        deployment.deploy(other, live=live(arm))
+    assert arm.blobs.keys() <= {"/packages/released-package.zip"}
 
 
 def test_a_model_that_no_instance_has_memory_for_goes_elsewhere(

@@ -14,8 +14,9 @@ from anyport.errors import BadBundle, Missing, Mistake, need
 
 
 def place(beside: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """The bundle of a function: what ANYPORT_BUNDLE names (s3://, gs://, https:// or file:// of a .tar.gz), fetched and
-    unpacked below the temporary folder, and only if its digest is ANYPORT_DIGEST; else the folder `beside` it.
+    """The bundle of a function: what ANYPORT_BUNDLE names (s3://, gs://, https:// or file:// of a .tar.gz, or
+    blob:CONTAINER/NAME in the storage account of an Azure function app), fetched and unpacked below the temporary
+    folder, and only if its digest is ANYPORT_DIGEST; else the folder `beside` it.
 
     BadBundle where another one lies there, Missing where it cannot be fetched.
     """
@@ -60,12 +61,19 @@ def fetch(url: str, to: Path) -> None:
             from anyport.functions.google.api import Google
 
             Google().download(parts.netloc, key, to)
+        elif parts.scheme == "blob":
+            from anyport.functions.azure.storage import download
+
+            container, _, name = key.partition("/")
+            download(container, name, to)
         elif parts.scheme in ("https", "file"):
             from urllib.request import urlopen
 
             with urlopen(url, timeout=300) as source, to.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
         else:
-            raise Mistake(f"ANYPORT_BUNDLE={url} is of no kind that can be fetched", fix="s3://, gs:// or https://")
+            raise Mistake(
+                f"ANYPORT_BUNDLE={url} is of no kind that can be fetched", fix="s3://, gs://, blob: or https://"
+            )
     except (OSError, ValueError) as error:
         raise Missing(f"{url} cannot be fetched: {error}") from error

@@ -6,7 +6,6 @@ In the standard library alone: the vendor's two clients would be the larger part
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from anyport.errors import AnyportError, Mistake, NotThere, ServerError, Unauthorized, Unreachable
+from anyport.functions import rest
 
 SECONDS = 60
 METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
@@ -85,27 +84,16 @@ def place(said: str) -> str:
     return said.rstrip("/") if not said or "://" in said else f"http://{said.rstrip('/')}"
 
 
-def opened(asked: urllib.request.Request) -> Any:
-    """The reply to a request, to be closed. What Google refuses, in its own words, as the error that it is."""
-    try:
-        return urllib.request.urlopen(asked, timeout=SECONDS)
-    except urllib.error.HTTPError as error:
-        raise in_words(error, asked) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"{asked.host} cannot be asked: {error}") from error
-
-
-def in_words(error: urllib.error.HTTPError, asked: urllib.request.Request) -> AnyportError:
-    """A refusal as the error that it is."""
-    with error:
-        text = error.read(4096).decode("utf-8", "replace")
+def words(_error: urllib.error.HTTPError, text: str) -> str:
+    """What Google says in a refusal."""
     try:
         told = json.loads(text)["error"]
-        text = told["message"] if isinstance(told, dict) else str(told)
+        return str(told["message"] if isinstance(told, dict) else told)
     except (ValueError, KeyError, TypeError):
-        text = text.strip() or error.reason
-    what = f"{asked.get_method()} {asked.host}{asked.selector.partition('?')[0]}: {error.code}: {text}"
-    if error.code in (401, 403):
-        return Unauthorized(what, fix="give the function's service account the right to do this: see the README")
-    kinds: dict[int, type[AnyportError]] = {404: NotThere, 408: ServerError, 429: ServerError}
-    return kinds.get(error.code, Mistake if error.code < 500 else ServerError)(what)
+        return ""
+
+
+def opened(asked: urllib.request.Request) -> Any:
+    """The reply to a request, to be closed. What Google refuses, in its own words, as the error that it is."""
+    right = "give the function's service account the right to do this: see the README"
+    return rest.opened(asked, words, right=right, seconds=SECONDS)

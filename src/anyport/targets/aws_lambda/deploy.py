@@ -31,7 +31,7 @@ def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
     if not 0 < live.weight <= 1:
         raise Mistake(f"--live weight: {live.weight} is no share", fix="from 0 to 1")
     there = existing(live) if live.function else None
-    steps = [*stored(artifact, facts, live)]
+    steps = [*stored(artifact, facts, live, first=there is None)]
     code = source(artifact, facts, live)
     if there is None:
         steps += created(facts, live, name, code)
@@ -69,12 +69,13 @@ def alias(name: str, live: Live) -> dict[str, Any] | None:
     return found
 
 
-def stored(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
-    """What goes to S3 or to a registry first."""
+def stored(artifact: Artifact, facts: Facts, live: Live, *, first: bool) -> Sequence[Step]:
+    """What goes to S3 or to a registry first. What lies in S3 is taken back with the function itself only: an earlier
+    version may be served from the same object."""
     steps = []
     if facts.model:
         bucket, _, key = facts.model.removeprefix("s3://").partition("/")
-        steps.append(put("the bundle", bucket, key, artifact, "model.tar.gz"))
+        steps.append(put("the bundle", bucket, key, artifact, "model.tar.gz", first=first))
     if facts.package == "image":
         local, remote = image_name(facts), repository(facts, live)
         platform = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}[facts.machine]
@@ -86,15 +87,15 @@ def stored(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
     elif too_large(artifact):
         if not live.bucket:
             raise Impossible("the zip has more than the 50 MB that Lambda takes directly", fix="--live bucket=BUCKET")
-        steps.append(put("the package", live.bucket, zip_key(facts), artifact, "function.zip"))
+        steps.append(put("the package", live.bucket, zip_key(facts), artifact, "function.zip", first=first))
     return steps
 
 
-def put(what: str, bucket: str, key: str, artifact: Artifact, file: str) -> Step:
+def put(what: str, bucket: str, key: str, artifact: Artifact, file: str, *, first: bool) -> Step:
     """A file of the artefact as an object."""
     params = {"Bucket": bucket, "Key": key, "Body": File(artifact.path / file), "ChecksumAlgorithm": "SHA256"}
     return Step(f"put {what} into s3://{bucket}/{key}", Call("s3", "put_object", params),
-                Call("s3", "delete_object", {"Bucket": bucket, "Key": key}))  # fmt: skip
+                Call("s3", "delete_object", {"Bucket": bucket, "Key": key}) if first else None)  # fmt: skip
 
 
 def too_large(artifact: Artifact) -> bool:

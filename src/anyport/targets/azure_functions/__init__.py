@@ -57,6 +57,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """queue:NAME or blob:CONTAINER[/PREFIX]: what is answered as it comes, beside HTTP."""
     output: str = ""
     """Where answers to those go: queue:NAME or blob:CONTAINER[/PREFIX]."""
+    model: str = ""
+    """blob:CONTAINER[/PREFIX] of the app's own storage account, where the bundle is put; "" is the package itself."""
 
 
 class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +98,7 @@ def fits(bundle: Bundle, options: Options) -> Reason | None:
 
 def wrong(options: Options) -> None:
     """Mistake for options that nobody could build."""
-    from anyport.functions.azure.events import places
+    from anyport.functions.azure.events import place, places
 
     if not 0 <= options.concurrency <= 1000:
         raise Mistake(f"-O concurrency: {options.concurrency}", fix="from 1 to 1000")
@@ -106,7 +108,12 @@ def wrong(options: Options) -> None:
         raise Mistake(f"-O timeout: {options.timeout} s", fix="1 or more")
     if options.prefix.strip("/") != options.prefix or set(options.prefix) & set("{}?#* "):
         raise Mistake(f"-O prefix: {options.prefix!r} is none", fix="a path without slashes around it, as api")
-    places(options.trigger, options.output)
+    watched, _ = places(options.trigger, options.output)
+    kept = place(options.model, "-O model")
+    if kept is not None and kept.kind != "blob":
+        raise Mistake(f"-O model: {options.model} holds no files", fix="blob:CONTAINER/PREFIX")
+    if kept is not None and watched is not None and watched.kind == "blob" and kept.path.startswith(watched.path):
+        raise Mistake(f"-O model: {options.model} is watched, so the bundle would be answered", fix="another container")
 
 
 def chosen(bundle: Bundle, options: Options) -> str:
@@ -121,8 +128,9 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     facts = Facts(
         python=chosen(bundle, options), memory=needed, concurrency=options.concurrency or function.concurrency(bundle),
         instances=options.instances, timeout=options.timeout, prefix=options.prefix, auth=options.auth,
-        trigger=options.trigger, output=options.output, name=bundle.name, version=bundle.version,
-        digest=bundle.digest, form=bundle.form,
+        trigger=options.trigger, output=options.output,
+        model=f"{options.model.rstrip('/')}/{bundle.name}-{bundle.digest[:24]}.tar.gz" if options.model else "",
+        name=bundle.name, version=bundle.version, digest=bundle.digest, form=bundle.form,
     )  # fmt: skip
     packages = function.packages(bundle, "on-azure")
     carry(bundle, out)
@@ -130,11 +138,16 @@ def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
         work = Path(folder)
         app = {"function_app.py": HERE / "project" / "function_app.py"}
         function.lay(bundle, work, app, "anyport.functions.azure.events", "anyport.functions.azure.web",
-                     "anyport.functions.fetch")  # fmt: skip
+                     "anyport.functions.azure.storage", "anyport.functions.fetch")  # fmt: skip
         (work / "requirements.txt").write_text(packages)
         (work / "host.json").write_bytes(facts.host())
-        shutil.copytree(out / "bundle", work / "bundle")
-        filled = function.filling({"anyport": work / "runtime", "the model": work / "bundle"})
+        parts = {"anyport": work / "runtime", "the model": out / "bundle"}
+        if facts.model:
+            archive.tar_gz(out / "bundle", out / "model.tar.gz")
+            del parts["the model"]
+        else:
+            shutil.copytree(out / "bundle", work / "bundle")
+        filled = function.filling(parts)
         archive.zip_folder(work, out / "function.zip")
     facts.write(out)
     for name in ("main.bicep", "README.md", ".funcignore"):

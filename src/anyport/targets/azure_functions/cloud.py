@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from anyport.bundle import read
@@ -30,6 +30,8 @@ ARM = "https://management.azure.com/.default"
 RELEASED, BEFORE = "released-package.zip", "anyport-before.zip"
 """The blob in which Flex Consumption keeps the package that runs
 (https://learn.microsoft.com/azure/azure-functions/functions-infrastructure-as-code#deployment-package), and ours."""
+OWN = ("ANYPORT_BUNDLE", "ANYPORT_DIGEST", "ANYPORT_TRIGGER", "ANYPORT_OUTPUT")
+"""Settings that only some deployments have."""
 DONE, FAILED = 4, 3
 """Of a deployment's status (https://github.com/projectkudu/kudu/wiki/REST-API#deployment)."""
 
@@ -152,12 +154,13 @@ class App:
         return str((found.function_keys or {}).get("default") or found.master_key or "")
 
     def settings(self, said: Mapping[str, str], *, write: bool = True) -> dict[str, str]:
-        """Set some of the app's settings, and leave the others; gives what these were before."""
+        """Set some of the app's settings, and leave the others, but for those of ours that would stay from another
+        deployment; gives what these were before."""
         where = self.live.group, self.live.function
         held = dict(told(lambda: self.web.web_apps.list_application_settings(*where)).properties or {})
-        before = {name: held[name] for name in said if name in held}
+        before = {name: held[name] for name in (*said, *OWN) if name in held}
         if write:
-            wanted = {"properties": {**held, **said}}
+            wanted = {"properties": {**{k: v for k, v in held.items() if k not in OWN}, **said}}
             told(lambda: self.web.web_apps.update_application_settings(*where, wanted))
         return before
 
@@ -191,6 +194,20 @@ class App:
             return False
         return True
 
+    def put(self, container: str, name: str, body: File) -> None:
+        """Write a blob, whole or not at all, of at most 5,000 MiB
+        (https://learn.microsoft.com/rest/api/storageservices/put-blob)."""
+        with body.path.open("rb") as source:
+            self._blob("PUT", name, {"x-ms-blob-type": "BlockBlob"}, source, container=container)
+
+    def remove(self, container: str, name: str) -> None:
+        """Delete a blob."""
+        self._blob("DELETE", name, container=container)
+
+    def account(self) -> str:
+        """The storage account that holds the app's package."""
+        return self._place(RELEASED)[1]
+
     def _publish(self, package: bytes) -> None:
         scm = next(s.name for s in self.there().host_name_ssl_states if s.host_type == "Repository")
         base = f"{urlsplit(self.live.endpoint_url).scheme or 'https'}://{scm}"
@@ -215,23 +232,28 @@ class App:
         token = told(lambda: credential(self.live).get_token(ARM))
         return {"Authorization": f"Bearer {token.token}"}
 
-    def _place(self, name: str) -> tuple[str, str]:
-        """Where a blob beside the app's package lies, signed for some minutes, and its account."""
-        container = self.there().function_app_config.deployment.storage.value.rstrip("/")
-        host = urlsplit(container).hostname or ""
+    def _place(self, name: str, container: str = "") -> tuple[str, str]:
+        """Where a blob lies, beside the app's package or in another container, signed for some minutes; its account."""
+        where = self.there().function_app_config.deployment.storage.value.rstrip("/")
+        if container:
+            where = f"{where.rpartition('/')[0]}/{container}"
+        host = urlsplit(where).hostname or ""
         account = self.live.storage or host.partition(".")[0]
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 900))
-        wanted = {"signedServices": "b", "signedResourceTypes": "o", "signedPermission": "rwc", "signedExpiry": until}
+        wanted = {"signedServices": "b", "signedResourceTypes": "o", "signedPermission": "rwcd", "signedExpiry": until}
         storage = client("storage", self.live)
         signed = told(lambda: storage.storage_accounts.list_account_sas(self.live.group, account, wanted))
-        return f"{container}/{name}?{signed.account_sas_token}", account
+        return f"{where}/{name}?{signed.account_sas_token}", account
 
-    def _blob(self, method: str, name: str, headers: Mapping[str, str] | None = None) -> Any:
-        where, _ = self._place(name)
-        return sent(method, where, {"x-ms-version": "2023-11-03", **(headers or {})})
+    def _blob(
+        self, method: str, name: str, headers: Mapping[str, str] | None = None, body: IO[bytes] | None = None, *,
+        container: str = "",
+    ) -> Any:  # fmt: skip
+        where, _ = self._place(name, container)
+        return sent(method, where, {"x-ms-version": "2023-11-03", **(headers or {})}, body)
 
 
-def sent(method: str, where: str, headers: Mapping[str, str], body: bytes | None = None) -> Any:
+def sent(method: str, where: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None = None) -> Any:
     """A reply to a plain request; what is refused, as the error that it is."""
     library("requests")
     import requests

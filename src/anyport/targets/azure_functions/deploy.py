@@ -28,14 +28,15 @@ def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
     app = App(live) if live.function else None
     there = app.site() if app is not None else None
     if there is not None and app is not None:
-        return [*changed(app, facts, live, there), *published(artifact, again=True)]
+        return [*stored(artifact, facts, live, app), *changed(app, facts, live, there),
+                *published(artifact, again=True)]  # fmt: skip
     named = msgspec.structs.replace(
         live, function=live.function or app_name(facts.name), group=live.group or "GROUP",
         location=live.location or ("" if live.function else "LOCATION"),
     )  # fmt: skip
     if not named.location:
         raise Mistake(f"where is {live.function} to be made?", fix="add --live location=westeurope")
-    return [*made(facts, named), *published(artifact, again=False)]
+    return [*made(facts, named), *stored(artifact, facts, named, None), *published(artifact, again=False)]
 
 
 def account(live: Live) -> str:
@@ -122,6 +123,23 @@ def changed(app: App, facts: Facts, live: Live, there: Any) -> Sequence[Step]:
              Call("web.web_apps", "update", {**at, "site_envelope": back})),
         Step("set its settings, and leave the others", Call("app", "settings", {"said": facts.environment}),
              Call("app", "settings", {"said": before})),
+    )  # fmt: skip
+
+
+def stored(artifact: Artifact, facts: Facts, live: Live, there: App | None) -> Sequence[Step]:
+    """The bundle, where it does not travel in the package. It is taken back with the app itself only: an earlier
+    deployment may be served from the same blob."""
+    if not facts.model:
+        return ()
+    container, _, name = facts.model.removeprefix("blob:").partition("/")
+    at = {"resource_group_name": live.group, "account_name": account(live) if there is None else there.account(),
+          "container_name": container, "blob_container": {}}  # fmt: skip
+    put = {"container": container, "name": name}
+    return (
+        Step(f"make the container {container}, unless it is there", Call("storage.blob_containers", "create", at)),
+        Step(f"put the bundle into {facts.model}",
+             Call("app", "put", {**put, "body": File(artifact.path / "model.tar.gz")}),
+             Call("app", "remove", put) if there is None else None),
     )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     auth: str
     trigger: str
     output: str
+    model: str
+    """Where the bundle lies, when it is not in the package: blob:CONTAINER/NAME."""
     name: str
     version: str
     digest: str
@@ -48,6 +50,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "ORT_DISABLE_TELEMETRY": "1", "ANYPORT_AUTH": self.auth, "ANYPORT_MAX_BODY": str(MOST),
             "ANYPORT_TIMEOUT": str(min(self.timeout, HTTP)), "AzureWebJobsDisableHomepage": "true",
         }  # fmt: skip
+        if self.model:
+            said |= {"ANYPORT_BUNDLE": self.model, "ANYPORT_DIGEST": self.digest}
         return said | ({"ANYPORT_TRIGGER": self.trigger, "ANYPORT_OUTPUT": self.output} if self.trigger else {})
 
     def host(self) -> bytes:

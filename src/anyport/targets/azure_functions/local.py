@@ -47,6 +47,8 @@ def started(artifact: Artifact, facts: Facts, bundle: Bundle) -> Iterator[Runnin
         python, version = interpreter(facts, (app / "requirements.txt").read_text("utf-8"))
         with bytecode(app) as kept:
             env = {**facts.environment, "PYTHONDONTWRITEBYTECODE": "", "HOME": folder, "TMPDIR": folder, **kept}
+            if facts.model:
+                env["ANYPORT_BUNDLE"] = (artifact.path / "model.tar.gz").as_uri()
 
             def launch(more: Mapping[str, str]) -> AbstractContextManager[Held]:
                 said = {**env, **more, "PYTHONUNBUFFERED": "1"}

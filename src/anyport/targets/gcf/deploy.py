@@ -31,7 +31,7 @@ def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
         live = msgspec.structs.replace(
             live, function=function_name(facts.name), project=live.project or "PROJECT", region=live.region or "REGION"
         )
-    steps = [*stored(artifact, facts), *uploaded(artifact, live)]
+    steps = [*stored(artifact, facts, first=there is None), *uploaded(artifact, live)]
     if there is None:
         function = function_of(facts, live, "answer")
         made = {"parent": parent(live), "function_id": live.function, "function": function}
@@ -43,15 +43,16 @@ def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
     return [*steps, *listening(facts, live)]
 
 
-def stored(artifact: Artifact, facts: Facts) -> Sequence[Step]:
-    """The bundle, where it does not travel with the source."""
+def stored(artifact: Artifact, facts: Facts, *, first: bool) -> Sequence[Step]:
+    """The bundle, where it does not travel with the source. It is taken back with the function itself only: an earlier
+    revision may be served from the same object."""
     if not facts.model:
         return ()
     from anyport.target import Command
 
     file = str(artifact.path / "model.tar.gz")
     return (Step(f"put the bundle into {facts.model}", Command(("gcloud", "storage", "cp", file, facts.model)),
-                 Command(("gcloud", "storage", "rm", facts.model))),)  # fmt: skip
+                 Command(("gcloud", "storage", "rm", facts.model)) if first else None),)  # fmt: skip
 
 
 def uploaded(artifact: Artifact, live: Live) -> Sequence[Step]:
