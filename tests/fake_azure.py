@@ -30,6 +30,8 @@ class Fake:
         self.status = 4
         """Of a deployment: 4 is done, 3 failed."""
         self.denied = False
+        self.keys = {"blobs_extension": "b=/="}
+        """Of the app's own extensions."""
 
     @property
     def host(self) -> str:
@@ -81,7 +83,7 @@ class Fake:
         if name.endswith("/config/appsettings/list"):
             return 200, {"properties": self.settings}
         if name.endswith("/host/default/listkeys"):
-            return 200, {"masterKey": "master", "functionKeys": {"default": "a key"}}
+            return 200, {"masterKey": "master", "functionKeys": {"default": "a key"}, "systemKeys": self.keys}
         return 404, {"error": {"code": "NotFound", "message": f"no call {name}"}}
 
     def scm(self, path: str, body: bytes) -> tuple[int, Any]:

@@ -425,6 +425,45 @@ def test_a_package_that_answers_for_another_model_is_taken_back(
     assert config["scaleAndConcurrency"]["instanceMemoryMB"] == 2048
 
 
+def test_event_grid_tells_the_app_of_new_blobs(
+    penguins: Path, artefact: Path, arm: fake_azure.Fake, tmp_path: Path
+) -> None:
+    made = targets.build(penguins, "azure_functions", tmp_path / "made", prefix="api", trigger="blob:rows/new",
+                         output="blob:answers")  # fmt: skip
+    deployment.deploy(made.path, live=live(arm))
+    containers = {name.rpartition("/")[2] for name in arm.resources if "/containers/" in name}
+    assert containers == {"packages", "rows"}
+    [told] = [held for name, held in arm.resources.items() if name.endswith("/eventSubscriptions/anyport-zoo")]
+    assert told["properties"]["filter"] == {
+        "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
+        "subjectBeginsWith": "/blobServices/default/containers/rows/blobs/new/",
+    }
+    # https://learn.microsoft.com/azure/azure-functions/functions-event-grid-blob-trigger#build-the-endpoint-url
+    assert told["properties"]["destination"]["properties"]["endpointUrl"] == (
+        f"http://{arm.address}/runtime/webhooks/blobs?functionName=Host.Functions.blob&code=b%3D%2F%3D"
+    )
+    with zipfile.ZipFile(made.path / "function.zip") as archive:
+        assert f'@app.function_name("{cloud.BLOB}")' in archive.read("function_app.py").decode()
+    deployment.deploy(artefact, live=live(arm))  # which has no trigger
+    assert not [name for name in arm.resources if "EventGrid" in name]
+    assert not {"ANYPORT_TRIGGER", "ANYPORT_OUTPUT"} & arm.settings.keys()
+
+
+def test_an_app_that_never_begins_to_listen_is_taken_back(
+    penguins: Path, arm: fake_azure.Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"prefix": "api", "output": "blob:answers"}
+    first = targets.build(penguins, "azure_functions", tmp_path / "queue", trigger="queue:rows", **given)
+    deployment.deploy(first.path, live=live(arm))
+    assert "Microsoft.Storage/storageAccounts/STORE/queueServices/default/queues/rows" in kinds(arm)
+    second = targets.build(penguins, "azure_functions", tmp_path / "blobs", trigger="blob:rows", **given)
+    arm.keys = {}
+    monkeypatch.setattr(cloud, "BEGUN", 0.05)
+    with pytest.raises(plan.PlanFailed, match=r"zoo has no key blobs_extension: its host has not begun"):
+        deployment.deploy(second.path, live=live(arm))
+    assert arm.settings["ANYPORT_TRIGGER"] == "queue:rows"
+
+
 def test_the_way_back_publishes_the_package_before(artefact: Path, arm: fake_azure.Fake) -> None:
     deployment.deploy(artefact, live=live(arm))
     arm.blobs["/packages/released-package.zip"] = b"an older one"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from anyport.bundle import read
 from anyport.client import HttpPredictor
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 SECONDS = 1200
 """The longest that a build may take."""
+BEGUN = 60.0
+"""Seconds in which a host begins with a package that was published just now."""
 PAUSE = 5.0
 """Seconds between two looks at whether it is done."""
 ARM = "https://management.azure.com/.default"
 RELEASED, BEFORE = "released-package.zip", "anyport-before.zip"
 """The blob in which Flex Consumption keeps the package that runs
 (https://learn.microsoft.com/azure/azure-functions/functions-infrastructure-as-code#deployment-package), and ours."""
+BLOB = "blob"
+"""What function_app.py calls the function of new blobs."""
 OWN = ("ANYPORT_BUNDLE", "ANYPORT_DIGEST", "ANYPORT_TRIGGER", "ANYPORT_OUTPUT")
 """Settings that only some deployments have."""
 DONE, FAILED = 4, 3
@@ -59,7 +64,7 @@ def connect(artifact: Artifact, facts: Facts, live: Live) -> Iterator[Running]:
 
 def awake(predictor: HttpPredictor) -> None:
     """Wait while the host has not begun with a package that was published just now."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + BEGUN
     while time.monotonic() < until:
         try:
             status, _, _ = predictor.request("GET", f"{predictor.prefix}/readyz", None)
@@ -207,6 +212,62 @@ class App:
     def account(self) -> str:
         """The storage account that holds the app's package."""
         return self._place(RELEASED)[1]
+
+    def listens(self) -> bool:
+        """Whether Event Grid tells the app of new blobs."""
+        try:
+            sent("GET", self._subscription(), self._bearer())
+        except NotThere:
+            return False
+        return True
+
+    def listen(self, subject: str) -> None:
+        """Have Event Grid tell the app of new blobs whose subject begins so
+        (https://learn.microsoft.com/azure/azure-functions/functions-event-grid-blob-trigger). Event Grid asks the app
+        first whether it wants to be told; ServerError where it does not answer."""
+        key = quote(self._system_key(), safe="")
+        where = f"{self.url()}/runtime/webhooks/blobs?functionName=Host.Functions.{BLOB}&code={key}"
+        said = {"properties": {
+            "destination": {"endpointType": "WebHook", "properties": {"endpointUrl": where}},
+            "filter": {"includedEventTypes": ["Microsoft.Storage.BlobCreated"], "subjectBeginsWith": subject},
+            "eventDeliverySchema": "EventGridSchema",
+        }}  # fmt: skip
+        headers = {"Content-Type": "application/json", **self._bearer()}
+        state = sent("PUT", self._subscription(), headers, json.dumps(said).encode()).json()
+        until = time.monotonic() + SECONDS
+        while (at := state.get("properties", {}).get("provisioningState")) not in ("Succeeded", None):
+            if at in ("Failed", "Canceled") or time.monotonic() > until:
+                raise ServerError(f"Event Grid does not tell {self.live.function} of new blobs: {at}")
+            time.sleep(PAUSE)
+            state = sent("GET", self._subscription(), self._bearer()).json()
+
+    def deaf(self) -> None:
+        """Have Event Grid tell it no more."""
+        sent("DELETE", self._subscription(), self._bearer())
+
+    def _system_key(self) -> str:
+        """The key by which Event Grid may call: the host makes it when it first begins with a trigger on blobs."""
+        until = time.monotonic() + BEGUN
+        while True:
+            found = told(lambda: self.web.web_apps.list_host_keys(self.live.group, self.live.function))
+            key = (found.system_keys or {}).get("blobs_extension")
+            if key:
+                return str(key)
+            if time.monotonic() > until:
+                raise ServerError(f"{self.live.function} has no key blobs_extension: its host has not begun",
+                                  fix="anyport deploy again")  # fmt: skip
+            time.sleep(PAUSE)
+
+    def _subscription(self) -> str:
+        """Event Grid's subscription to the app's storage account
+        (https://learn.microsoft.com/rest/api/eventgrid/controlplane/event-subscriptions/create-or-update)."""
+        base = self.live.endpoint_url.rstrip("/") or "https://management.azure.com"
+        account = f"providers/Microsoft.Storage/storageAccounts/{self.account()}"
+        name = f"anyport-{self.live.function}"[:64]
+        return (
+            f"{base}/subscriptions/{subscription(self.live)}/resourceGroups/{self.live.group}/{account}/providers/"
+            f"Microsoft.EventGrid/eventSubscriptions/{name}?api-version=2022-06-15"
+        )
 
     def _publish(self, package: bytes) -> None:
         scm = next(s.name for s in self.there().host_name_ssl_states if s.host_type == "Repository")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from anyport.errors import Mistake
+from anyport.functions.azure.events import places
 from anyport.target import Artifact, Call, File, Step
 from anyport.targets.azure_functions.cloud import BEFORE, App
 from anyport.targets.azure_functions.facts import Facts, app_name
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from anyport.targets.azure_functions import Live
 
 CONTAINER = "packages"
+KINDS = {"queue": "queue", "blob": "container"}
+"""What holds messages, and what holds blobs."""
 
 
 def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
@@ -28,15 +31,16 @@ def plan(artifact: Artifact, facts: Facts, live: Live) -> Sequence[Step]:
     app = App(live) if live.function else None
     there = app.site() if app is not None else None
     if there is not None and app is not None:
-        return [*stored(artifact, facts, live, app), *changed(app, facts, live, there),
-                *published(artifact, again=True)]  # fmt: skip
+        return [*stored(artifact, facts, live, app), *watched(facts, live, app.account()),
+                *changed(app, facts, live, there), *published(artifact, again=True), *told(facts, app)]  # fmt: skip
     named = msgspec.structs.replace(
         live, function=live.function or app_name(facts.name), group=live.group or "GROUP",
         location=live.location or ("" if live.function else "LOCATION"),
     )  # fmt: skip
     if not named.location:
         raise Mistake(f"where is {live.function} to be made?", fix="add --live location=westeurope")
-    return [*made(facts, named), *stored(artifact, facts, named, None), *published(artifact, again=False)]
+    return [*made(facts, named), *stored(artifact, facts, named, None), *watched(facts, named, account(named)),
+            *published(artifact, again=False), *told(facts, None)]  # fmt: skip
 
 
 def account(live: Live) -> str:
@@ -143,6 +147,33 @@ def stored(artifact: Artifact, facts: Facts, live: Live, there: App | None) -> S
     )  # fmt: skip
 
 
+def watched(facts: Facts, live: Live, store: str) -> Sequence[Step]:
+    """The queue or container of the trigger, whose messages or blobs are the user's: it is never taken back."""
+    place, _ = places(facts.trigger, facts.output)
+    if place is None:
+        return ()
+    at = {"resource_group_name": live.group, "account_name": store}
+    make = (
+        Call("storage.queue", "create", {**at, "queue_name": place.name, "queue": {}}) if place.kind == "queue" else
+        Call("storage.blob_containers", "create", {**at, "container_name": place.name, "blob_container": {}})
+    )  # fmt: skip
+    return (Step(f"make the {KINDS[place.kind]} {place.name}, unless it is there", make),)
+
+
+def told(facts: Facts, there: App | None) -> Sequence[Step]:
+    """Event Grid's subscription, without which a function of new blobs hears of none."""
+    place, _ = places(facts.trigger, facts.output)
+    if place is not None and place.kind == "blob":
+        subject = f"/blobServices/default/containers/{place.name}/blobs/{place.prefix}"
+        why = f"have Event Grid tell it of new blobs in {place.path}"
+        return (
+            Step(why, Call("app", "listen", {"subject": subject}), Call("app", "deaf", {}) if there is None else None),
+        )
+    if there is not None and there.listens():
+        return (Step("have Event Grid tell it of new blobs no more", Call("app", "deaf", {})),)
+    return ()
+
+
 def published(artifact: Artifact, *, again: bool) -> Sequence[Step]:
     """The package, which callers get as soon as Azure has built it."""
     made = Call("app", "publish", {"body": File(artifact.path / "function.zip")})
@@ -164,7 +195,10 @@ def destroy(facts: Facts, live: Live) -> Sequence[Step]:
     """The app, its plan, and the storage account that was made for it."""
     at, store = {"resource_group_name": live.group}, account(live)
     name = live.function or app_name(facts.name)
-    steps = [
+    steps = []
+    if live.storage and live.function and App(live).listens():
+        steps.append(Step("have Event Grid tell it of new blobs no more", Call("app", "deaf", {})))
+    steps += [
         Step(f"delete the function app {name}", Call(
             "web.web_apps", "delete", {**at, "name": name, "delete_empty_server_farm": False})),
         Step(f"delete its plan {name}-plan", Call("web.app_service_plans", "delete", {**at, "name": f"{name}-plan"})),
