@@ -9,8 +9,9 @@ import pytest
 from test_sql import SOME, golden_inputs, judged
 
 from anyport import targets
-from anyport.bundle import read
-from anyport.errors import Impossible, Mistake
+from anyport.bundle import read, sha256
+from anyport.errors import BadBundle, Impossible, Missing, Mistake, Offline
+from anyport.kit import zetasql
 from anyport.kit.standin import transpiled
 from anyport.kit.view import unfit
 from anyport.sql.dialects import BIGQUERY
@@ -78,3 +79,36 @@ def test_texts_keep_their_quotes_and_backslashes() -> None:
     for text in ("it's", "a\\b", "\\'", "two\nlines\r", '"', "`", "${x}", "Übergröße 🙂"):
         [query] = transpiled(f"select {BIGQUERY.literal(text)}", "bigquery")
         assert duckdb.connect().execute(query).fetchone() == (text,)
+
+
+def test_the_jars_of_zetasql_come_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "jars"
+    with pytest.raises(Offline, match=r"zetasql-client-2025\.09\.1\.jar cannot be fetched"):
+        zetasql.fetch(place, repository=(tmp_path / "nowhere").as_uri())
+    path = next(iter(zetasql.JARS))
+    file = tmp_path / "repository" / path / zetasql.jar(path)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"another")
+    with pytest.raises(BadBundle, match="is not the file whose hash anyport knows"):
+        zetasql.fetch(place, repository=(tmp_path / "repository").as_uri())
+    assert list(place.iterdir()) == []
+    monkeypatch.setattr(zetasql, "JARS", {path: sha256(file)})
+    zetasql.fetch(place, repository=(tmp_path / "repository").as_uri())
+    assert [p.name for p in place.iterdir()] == [zetasql.jar(path)]
+    file.unlink()
+    zetasql.fetch(place, repository=(tmp_path / "repository").as_uri())  # it is there
+
+
+def test_zetasql_is_asked_where_a_folder_is_named_and_what_lacks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert zetasql.folder() is None
+    monkeypatch.setenv(zetasql.VARIABLE, str(tmp_path))
+    with pytest.raises(Missing, match=r"lacks zetasql-client-2025\.09\.1\.jar") as lacking:
+        zetasql.folder()
+    assert lacking.value.fix == f"python -m anyport.kit.zetasql {tmp_path}"
+    for path in zetasql.JARS:
+        (tmp_path / zetasql.jar(path)).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Missing, match="there is no JDK here"):
+        zetasql.folder()

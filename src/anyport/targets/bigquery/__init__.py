@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from anyport.bundle import Bundle, read
 from anyport.errors import BadBundle, Mistake, need
+from anyport.kit import zetasql
 from anyport.kit.standin import standing_in, transpiled
 from anyport.kit.view import Named, ViewPredictor, chosen, columns, named_once, pooled, query, unfit, view_of
 from anyport.sql.compile import compiled
@@ -122,8 +123,10 @@ def shipped(artifact: Artifact, file: str) -> list[str]:
 
 @contextmanager
 def run(artifact: Artifact) -> Iterator[Running]:
-    """The shipped query, parsed strictly as GoogleSQL and executed by DuckDB in BigQuery's stead; ML.PREDICT in it is
-    done by ONNX Runtime with the model as it is shipped."""
+    """The shipped query, evaluated by ZetaSQL where ANYPORT_ZETASQL says where that is; else parsed strictly as
+    GoogleSQL and executed by DuckDB in BigQuery's stead. ML.PREDICT in it is done by ONNX Runtime with the model as it
+    is shipped.
+    """
     bundle, options = read(artifact.path / "bundle"), chosen(artifact, Options)
     view = view_of(bundle, options)
     up = shipped(artifact, "up.sql")
@@ -136,6 +139,14 @@ def run(artifact: Artifact) -> Iterator[Running]:
         with predicted.predicting(bundle.signature, view, options.dataset, shown, graph) as (predictor, version):
             name = "ONNX Runtime in BigQuery's stead"
             yield Running(predictor, Engine(name, version, f"{process} and DuckDB", "stand-in"))
+        return
+    if (jars := zetasql.folder()) is not None:
+        text = shown if file == "up.sql" else shipped(artifact, file)[0]
+        with zetasql.answering(
+            jars, bundle.signature, view, BIGQUERY, dataset=options.dataset, statement=text
+        ) as (google, pid):  # fmt: skip
+            name = "ZetaSQL, Google's own implementation of GoogleSQL"
+            yield Running(google, Engine(name, zetasql.VERSION, f"pid {pid}: {file}", "emulated"))
         return
     with standing_in(bundle.signature, view, options.dataset, transpiled(shown, "bigquery")) as (predictor, version):
         yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, process, "stand-in"))
