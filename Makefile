@@ -25,7 +25,7 @@ check: $(READY)         ## linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready .envs/kserve/.ready
+envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready .envs/kserve/.ready .envs/clickhouse/.ready
 
 .envs/%/.ready: envs/%.txt $(READY)
 	@$(BIN)/uv venv -q --clear .envs/$*
@@ -41,6 +41,8 @@ test-slow: $(READY) envs .envs/zetasql/.ready ## heavy frameworks, each in an en
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py tests/slow/test_client_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
+	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_clickhouse.py
+	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal --target clickhouse tests/slow/test_zoo_targets.py
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py tests/slow/test_bigquery_zetasql.py
 
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes

@@ -45,7 +45,7 @@ def pairs(names: Iterable[str] = (), *, tier: str = "") -> list[Any]:
 
 def sampled() -> list[Any]:
     """Slow target × SAMPLE, where nothing but this Python has to be there."""
-    free = [target for target in targets.TABLE if not targets.get(target).SPEC.programs]
+    free = [t for t in targets.TABLE if not targets.get(t).SPEC.programs and not engines.elsewhere(t)]
     return [pair for pair in pairs(SAMPLE, tier="slow") if pair.values[0] in free]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -34,6 +37,16 @@ def need(name: str) -> None:
     """The engine of a target."""
     state = engine_of(targets.get(name).SPEC)
     must(state == "present", f"the engine of target {name} is not on this machine: {state}")
+
+
+def elsewhere(name: str) -> bool:
+    """Whether a target's engine is too heavy for the environment of every day, and is not in this one either: its extra
+    is none of the group dev, and .envs/ has it, where the slow tests ask it."""
+    extra = targets.get(name).SPEC.extra
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    daily = re.fullmatch(r"anyport\[(.+)\]", project["dependency-groups"]["dev"][0])
+    assert daily is not None
+    return extra != "" and extra not in daily[1].split(",") and engine_of(targets.get(name).SPEC) != "present"
 
 
 def program(name: str, package: str) -> None:

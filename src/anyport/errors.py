@@ -145,6 +145,7 @@ EXTRAS = {
     "httpx": "client", "grpc": "grpc", "google": "grpc", "opentelemetry": "otel",
     "fastapi": "fastapi", "pydantic": "fastapi", "uvicorn_worker": "fastapi", "flask": "flask", "django": "django",
     "rest_framework": "django", "psycopg": "postgres", "pymysql": "mysql", "sqlglot": "sql", "duckdb": "duckdb",
+    "chdb": "clickhouse",
     "pyodbc": "sqlserver", "google.cloud.bigquery": "bigquery", "google.cloud.storage": "bigquery",
 }  # fmt: skip
 

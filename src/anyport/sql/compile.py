@@ -350,9 +350,11 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
         shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
         width += len(layer)
         parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
+    values = ", ".join(v.name for layer in (made.columns, *made.layers) for v in layer)
+    answered = f"{d.once.format(values)} and why is null" if d.once and values else "why is null"
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),
-        *(f"case when why is null then {v.text} end as {d.ident(v.name)}" for v in made.answers),
+        *(f"case when {answered} then {v.text} end as {d.ident(v.name)}" for v in made.answers),
         f"why as {d.ident(REFUSAL)}",
     ]
     chain = ",\n".join(parts)

@@ -26,6 +26,8 @@ class Dialect:
     """What CAST calls a type where that is not what a column of it is called."""
     quote: str = '"'
     """What stands around a name; doubled inside it."""
+    within: Mapping[str, str] = field(default_factory=dict)
+    """What else is escaped in a name between quotes."""
     name_bytes: int = 63
     """Longest name."""
     capitals: bool = False
@@ -44,10 +46,12 @@ class Dialect:
     """A double column in which NaN is NULL; "{}" where the engine has no NaN."""
     choice: str = "case when {} then {} else {} end"
     """One of two values, as a tree's split writes it."""
+    chained: bool = False
+    """`choice` has two places: for conditions, each with its value, and for the value where none of them holds."""
     cut: str = "trunc({})"
     """A double without its fraction: casts round."""
     functions: Mapping[str, str] = field(default_factory=dict)
-    """Operations that it writes in another way; `{0}`, `{1}` are the arguments."""
+    """Operations that it writes in another way; `{0}`, `{1}` are the arguments. "add32" adds in single precision."""
     greatest: tuple[str, str] | None = ("least", "greatest")
     """Two functions that ignore NULL or pass it on; asked only where nothing is NULL."""
     raises: bool = False
@@ -81,6 +85,11 @@ class Dialect:
     """Characters of one statement; 0 for no limit."""
     columns: int = 0
     """Most columns of a table or select list."""
+    once: str = ""
+    """What holds of all values in between (`{}`), whatever they are: asked before any answer, so that each is found
+    once a row, where the engine would else find it anew in every branch of a CASE that uses it."""
+    points: bool = True
+    """A number may begin with its point."""
     fenced: str = ""
     """What ends a layer of values so that it is not merged into the next; `{}` is a NULL for each column."""
 
@@ -93,7 +102,8 @@ class Dialect:
         if self.capitals and BARE.fullmatch(name):
             name = name.upper()
         close = {"[": "]"}.get(self.quote, self.quote)
-        return f"{self.quote}{name.replace(close, close * 2)}{close}"
+        inside = {**self.within, close: close * 2}
+        return f"{self.quote}{''.join(inside.get(c, c) for c in name)}{close}"
 
     def literal(self, text: str) -> str:
         """A text between quotes, whatever it holds. Impossible for NUL, which SQL cannot carry."""
@@ -119,7 +129,7 @@ class Dialect:
             text = self.exponent.format(text)
         else:
             text = self.number.format(text.removesuffix(".0") if self.number.endswith("e0") else text)
-        return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and len(text) > 5 else text
+        return text.replace("0.", ".", 1) if self.points and text.startswith(("0.", "-0.")) and len(text) > 5 else text
 
     def level(self, text: str) -> str:
         """A text to compare a `binary` column with."""

@@ -178,6 +178,10 @@ class Writer:
         if "add" in self.dialect.functions and node.kind == "f":
             add = self.dialect.functions["add"]
             return reduce(lambda a, b: add.format(a, b), map(self.text, node.args))
+        if node.op == "sum32" and "add32" in self.dialect.functions:
+            add, single = self.dialect.functions["add32"], self.dialect.functions["f32"]
+            terms = (self.text(a) if a.op == "sum32" else single.format(self.text(a)) for a in node.args)
+            return reduce(lambda a, b: add.format(a, b), terms)
         if node.op == "sum" or self.dialect.single is None:
             return "(" + " + ".join(map(self.text, node.args)) + ")"
         single = self.dialect.single
@@ -264,6 +268,9 @@ class Writer:
         if not whens:
             return last
         if not self.dialect.choice.startswith("case "):
+            if self.dialect.chained:
+                parts = ",".join(part for condition, value in whens for part in (condition, self.typed(value)))
+                return Value(self.dialect.choice.format(parts, last.text))
             text = last.text
             for condition, value in reversed(whens):
                 text = self.dialect.choice.format(condition, self.typed(value), text)

@@ -20,6 +20,7 @@ from anyport.target import Artifact, Reason, Target
 TABLE: Mapping[str, str] = {
     "azure_functions": "anyport.targets.azure_functions",
     "bigquery": "anyport.targets.bigquery",
+    "clickhouse": "anyport.targets.clickhouse",
     "databricks": "anyport.targets.databricks",
     "django": "anyport.targets.django",
     "docker": "anyport.targets.docker",
