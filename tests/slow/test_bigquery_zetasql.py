@@ -6,14 +6,21 @@ Needs a JDK, and the jars: make .envs/zetasql/.ready.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import engines
+import numpy as np
 import packed
 import pytest
-from conforming import conforms
+import zoo
+from conforming import conforms, unfit
+from test_sql import golden_inputs, judged
 
 from anyport import conformance, targets
+from anyport.batch import Column
 from anyport.bundle import read
 from anyport.errors import BadData, Impossible
 from anyport.kit import zetasql
@@ -26,11 +33,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.target_bigquery]
 JARS = Path(__file__).parents[2] / ".envs" / "zetasql"
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def google() -> Iterator[zetasql.ZetaSql]:
+    """One process for all tests here: to start it takes longer than most answers."""
     engines.program("javac", "openjdk-17-jdk-headless")
     engines.must((JARS / ".ready").is_file(), "make .envs/zetasql/.ready")
+    with zetasql.started(JARS) as process:
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def here(google: zetasql.ZetaSql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(zetasql.VARIABLE, str(JARS))
+    monkeypatch.setattr(zetasql, "started", lambda jars: nullcontext(google))
 
 
 @pytest.mark.parametrize("name", [
@@ -65,32 +80,72 @@ def test_what_google_refuses_is_refused_in_its_words(shelf: packed.Shelf, tmp_pa
         pass
 
 
-@pytest.fixture
-def small() -> Iterator[zetasql.GooglePredictor]:
-    """A query that divides by a column."""
+@contextmanager
+def asking(expression: str) -> Iterator[zetasql.GooglePredictor]:
+    """Who answers a query of an expression over the column x."""
     signature = Signature(
         inputs=(Field(name="x", dtype="int64"),), outputs=(Field(name="prediction", dtype="float64"),)
     )  # fmt: skip
     view = View(table="rows_", view="answers", keys=("id",))
-    text = "select `id`, 1 / x as prediction, cast(null as string) as refusal from `models`.`rows_`"
+    text = f"select `id`, {expression} as prediction, cast(null as string) as refusal from `models`.`rows_`"
     with zetasql.answering(JARS, signature, view, BIGQUERY, dataset="models", statement=text) as (predictor, _):
+        assert text in predictor.sql  # what is executed is what is shipped
         yield predictor
 
 
-def test_rows_are_asked_in_parts_and_an_error_in_one_is_the_caller_s(
-    small: zetasql.GooglePredictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_too_many_for_one_message_are_asked_in_parts_and_an_error_in_one_is_the_caller_s() -> None:
     """As in BigQuery, dividing by zero is one."""
-    import numpy as np
+    with asking("1 / x") as small:
+        assert answers(small, [4, -2]) == [0.25, -0.5]
+        many, asked = np.arange(1, 400_001), small.zeta.ask
+        with patch.object(small.zeta, "ask", side_effect=asked) as counted:
+            assert answers(small, many) == (1 / many).tolist()
+        assert counted.call_count in (3, 7)  # more than 4 MiB was refused, and its halves taken, or theirs
+        assert answers(small, []) == []
+        with pytest.raises(BadData, match="division by zero"):
+            answers(small, [0])
+        with pytest.raises(BadData, match="there is no column 'x'"):
+            small.predict({"y": Column(np.array([1]))})
 
-    from anyport.batch import Column
 
-    assert small.predict({"x": Column(np.array([4, -2]))}).outputs["prediction"].values.tolist() == [0.25, -0.5]
-    monkeypatch.setattr(zetasql, "MESSAGE", 20)
-    many = small.predict({"x": Column(np.arange(1, 101))})  # in many questions
-    assert many.outputs["prediction"].values.tolist() == (1 / np.arange(1, 101)).tolist()
-    assert small.predict({"x": Column(np.arange(0))}).refused == {}
-    with pytest.raises(BadData, match="division by zero"):
-        small.predict({"x": Column(np.array([0]))})
-    with pytest.raises(BadData, match="there is no column 'x'"):
-        small.predict({"y": Column(np.array([1]))})
+def answers(predictor: zetasql.GooglePredictor, x: Any) -> list[float]:
+    found: list[float] = predictor.predict({"x": Column(np.array(x, np.int64))}).outputs["prediction"].values.tolist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [("cast(x as float32)", "Type not found: float32"), ("cast(x as int32)", "Type not found: int32"),
+     ("x::float64", "Syntax error"), ("try_cast(x as float64)", "Function not found: try_cast"),
+     ("x = 'a'", "No matching signature"),
+     ("1e0 as qualify, x", "Syntax error")],
+)  # fmt: skip
+def test_what_bigquery_s_language_lacks_is_refused(expression: str, says: str) -> None:
+    """Types by BigQuery's names and of its sizes, its keywords, no conversion between texts and numbers."""
+    with pytest.raises(Impossible, match=says), asking(expression):
+        pass
+
+
+@pytest.mark.parametrize(("expression", "says"), [
+    ("exp(x * 1e3)", "Floating point error in function: EXP"), ("x * 1e308 * 10", "overflow"),
+    ("x * 9223372036854775807", "overflow"), ("ln(x - 2)", "Floating point error|LN"),
+])  # fmt: skip
+def test_what_is_out_of_range_is_an_error_as_in_bigquery(expression: str, says: str) -> None:
+    """What the dialect is told by `raises`: https://cloud.google.com/bigquery/docs/reference/standard-sql/operators"""
+    with asking(expression) as small, pytest.raises(BadData, match=says):
+        answers(small, [2])
+
+
+@pytest.mark.parametrize("name", [n for n, e in zoo.load().items() if e.form == "graph"])
+def test_the_golden_rows_of_every_exhibit_are_answered_as_by_the_original(
+    shelf: packed.Shelf, tmp_path: Path, name: str
+) -> None:
+    bundle = read(shelf.bundle(name))
+    if unfit("bigquery", bundle) is not None:
+        with pytest.raises(Impossible):
+            targets.build(bundle, "bigquery", tmp_path / "artefact")
+        return
+    with bigquery.run(targets.build(bundle, "bigquery", tmp_path / "artefact")) as running:
+        found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
+    assert running.engine.proof == "emulated"
+    assert found.ok, found.says()

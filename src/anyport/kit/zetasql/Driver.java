@@ -1,7 +1,7 @@
 // Google's implementation of GoogleSQL behind lines of JSON: one question a line on stdin, one answer a line on stdout.
 //
-//   {"op": "analyze", "sql", "dataset", "table", "columns"}        -> {}
-//   {"op": "answer", "sql", "table", "columns", "rows"}            -> {"rows"}
+//   {"op": "analyze", "sql", "dataset", "table", "columns"}            -> {}
+//   {"op": "answer", "sql", "dataset", "table", "columns", "rows"}     -> {"rows"}
 //
 // "columns" are pairs of a name and a type of GoogleSQL. Doubles are texts, times microseconds since 1970. What Google
 // refuses is {"refused": its words}. https://github.com/google/zetasql/tree/master/java/com/google/zetasql
@@ -15,17 +15,22 @@ import com.google.gson.JsonPrimitive;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.zetasql.Analyzer;
 import com.google.zetasql.AnalyzerOptions;
+import com.google.zetasql.ArrayType;
 import com.google.zetasql.LanguageOptions;
 import com.google.zetasql.PreparedQuery;
 import com.google.zetasql.SimpleCatalog;
-import com.google.zetasql.SimpleColumn;
 import com.google.zetasql.SimpleTable;
 import com.google.zetasql.SqlException;
+import com.google.zetasql.StructType;
+import com.google.zetasql.StructType.StructField;
 import com.google.zetasql.TableContent;
+import com.google.zetasql.Type;
 import com.google.zetasql.TypeFactory;
 import com.google.zetasql.Value;
 import com.google.zetasql.ZetaSQLBuiltinFunctionOptions;
 import com.google.zetasql.ZetaSQLOptions.ErrorMessageMode;
+import com.google.zetasql.ZetaSQLOptions.LanguageFeature;
+import com.google.zetasql.ZetaSQLOptions.LanguageVersion;
 import com.google.zetasql.ZetaSQLOptions.ProductMode;
 import com.google.zetasql.ZetaSQLType.TypeKind;
 import java.io.BufferedReader;
@@ -54,49 +59,63 @@ public class Driver {
   }
 
   static JsonObject answer(JsonObject asked) {
-    SimpleCatalog catalog = new SimpleCatalog("project");
-    catalog.addZetaSQLFunctionsAndTypes(new ZetaSQLBuiltinFunctionOptions(options().getLanguageOptions()));
-    String name = asked.get("table").getAsString();
     String sql = asked.get("sql").getAsString();
-    List<TypeKind> kinds = new ArrayList<>();
-    List<SimpleColumn> columns = new ArrayList<>();
+    String dataset = asked.get("dataset").getAsString();
+    String table = asked.get("table").getAsString();
+    List<StructField> fields = new ArrayList<>();
     for (JsonElement pair : asked.getAsJsonArray("columns")) {
-      kinds.add(kind(pair.getAsJsonArray().get(1).getAsString()));
-      columns.add(new SimpleColumn(name, pair.getAsJsonArray().get(0).getAsString(),
-          TypeFactory.createSimpleType(kinds.get(kinds.size() - 1))));
+      fields.add(new StructField(pair.getAsJsonArray().get(0).getAsString(),
+          TypeFactory.createSimpleType(kind(pair.getAsJsonArray().get(1).getAsString()))));
     }
-    SimpleTable table = new SimpleTable(name, columns);
-    JsonObject said = new JsonObject();
-    if (asked.get("op").getAsString().equals("analyze")) {
-      catalog.addNewSimpleCatalog(asked.get("dataset").getAsString()).addSimpleTable(table);
-      try {
-        Analyzer.analyzeStatement(sql, options(), catalog);
-      } catch (SqlException error) {
-        // it was analysed, and the resolved tree that comes back nests deeper than protobuf reads in Java
-        if (!(root(error) instanceof InvalidProtocolBufferException)) {
-          throw error;
-        }
+    return asked.get("op").getAsString().equals("analyze")
+        ? analyzed(sql, dataset, table, fields)
+        : evaluated(sql, dataset, table, TypeFactory.createStructType(fields), asked.getAsJsonArray("rows"));
+  }
+
+  static JsonObject analyzed(String sql, String dataset, String name, List<StructField> fields) {
+    World world = new World(language());
+    SimpleTable table = new SimpleTable(name);
+    fields.forEach(field -> table.addSimpleColumn(field.getName(), field.getType()));
+    world.catalog.addNewSimpleCatalog(dataset).addSimpleTable(table);
+    try {
+      Analyzer.analyzeStatement(sql, world.options, world.catalog);
+    } catch (SqlException error) {
+      // it was analysed, and the resolved tree that comes back nests deeper than protobuf reads in Java
+      if (!(root(error) instanceof InvalidProtocolBufferException)) {
+        throw error;
       }
-      return said;
     }
-    catalog.addSimpleTable(table);
-    List<List<Value>> rows = new ArrayList<>();
-    for (JsonElement given : asked.getAsJsonArray("rows")) {
+    return new JsonObject();
+  }
+
+  // Only tables outside datasets can have rows here. So the dataset is such a table, of one row, in which the table is
+  // an array of rows, which is what FROM dataset.table then reads: the text stays as it is.
+  static JsonObject evaluated(String sql, String dataset, String name, StructType type, JsonArray given) {
+    List<Value> rows = new ArrayList<>();
+    for (JsonElement cells : given) {
       List<Value> row = new ArrayList<>();
-      for (int i = 0; i < kinds.size(); i++) {
-        row.add(value(kinds.get(i), given.getAsJsonArray().get(i)));
+      for (int i = 0; i < type.getFieldCount(); i++) {
+        row.add(value(type.getField(i).getType(), cells.getAsJsonArray().get(i)));
       }
-      rows.add(row);
+      rows.add(Value.createStructValue(type, row));
     }
+    ArrayType array = TypeFactory.createArrayType(type);
+    SimpleTable whole = new SimpleTable(dataset);
+    whole.addSimpleColumn(name, array);
+    TableContent content = TableContent.create(List.of(List.of(Value.createArrayValue(array, rows))));
     JsonArray found = new JsonArray();
-    try (PreparedQuery query = PreparedQuery.builder().setSql(sql).setAnalyzerOptions(options()).setCatalog(catalog)
-        .setTablesContents(Map.of(name, TableContent.create(rows))).prepare()) {
+    EVALUATED.catalog.addSimpleTable(whole);
+    try (PreparedQuery query = PreparedQuery.builder().setSql(sql).setAnalyzerOptions(EVALUATED.options)
+        .setCatalog(EVALUATED.catalog).setTablesContents(Map.of(dataset, content)).prepare()) {
       for (List<Value> row : query.execute(Map.of()).getTableData()) {
         JsonArray cells = new JsonArray();
         row.forEach(cell -> cells.add(json(cell)));
         found.add(cells);
       }
+    } finally {
+      EVALUATED.catalog.removeSimpleTable(whole);
     }
+    JsonObject said = new JsonObject();
     said.add("rows", found);
     return said;
   }
@@ -105,28 +124,51 @@ public class Driver {
     return error.getCause() == null ? error : root(error.getCause());
   }
 
-  // as BigQuery has it: no type of 32 bits, every feature that is released
-  static AnalyzerOptions options() {
-    LanguageOptions language = new LanguageOptions();
-    language.enableMaximumLanguageFeatures();
-    language.setProductMode(ProductMode.PRODUCT_EXTERNAL);
-    language.setSupportsAllStatementKinds();
-    AnalyzerOptions made = new AnalyzerOptions();
-    made.setLanguageOptions(language);
-    made.setErrorMessageMode(ErrorMessageMode.ERROR_MESSAGE_ONE_LINE);
-    made.setDefaultTimezone("UTC");
+  // As BigQuery has it: what GoogleSQL has released, types by their public names, none of 32 bits; QUALIFY is reserved.
+  // https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types and .../lexical#reserved_keywords
+  static LanguageOptions language() {
+    LanguageOptions made = new LanguageOptions();
+    made.setEnabledLanguageFeatures(LanguageOptions.getLanguageFeaturesForVersion(LanguageVersion.VERSION_CURRENT));
+    made.enableLanguageFeature(LanguageFeature.FEATURE_NUMERIC_TYPE);
+    made.enableLanguageFeature(LanguageFeature.FEATURE_BIGNUMERIC_TYPE);
+    made.enableLanguageFeature(LanguageFeature.FEATURE_DISABLE_FLOAT32);
+    made.enableReservableKeyword("QUALIFY");
+    made.setProductMode(ProductMode.PRODUCT_EXTERNAL);
+    made.setSupportsAllStatementKinds();
     return made;
   }
+
+  static LanguageOptions arrays() {
+    LanguageOptions made = language();
+    made.enableLanguageFeature(LanguageFeature.FEATURE_SINGLE_TABLE_NAME_ARRAY_PATH);
+    return made;
+  }
+
+  // A language, and a catalogue of its functions and types.
+  static final class World {
+    final AnalyzerOptions options = new AnalyzerOptions();
+    final SimpleCatalog catalog = new SimpleCatalog("project");
+
+    World(LanguageOptions language) {
+      options.setLanguageOptions(language);
+      options.setErrorMessageMode(ErrorMessageMode.ERROR_MESSAGE_ONE_LINE);
+      options.setDefaultTimezone("UTC");
+      options.setPruneUnusedColumns(true);
+      catalog.addZetaSQLFunctionsAndTypes(new ZetaSQLBuiltinFunctionOptions(language));
+    }
+  }
+
+  static final World EVALUATED = new World(arrays());
 
   static TypeKind kind(String name) {
     return TypeKind.valueOf("TYPE_" + (name.equals("FLOAT64") ? "DOUBLE" : name));
   }
 
-  static Value value(TypeKind kind, JsonElement cell) {
+  static Value value(Type type, JsonElement cell) {
     if (cell.isJsonNull()) {
-      return Value.createSimpleNullValue(kind);
+      return Value.createNullValue(type);
     }
-    switch (kind) {
+    switch (type.getKind()) {
       case TYPE_INT64:
         return Value.createInt64Value(cell.getAsLong());
       case TYPE_DOUBLE:
@@ -140,7 +182,7 @@ public class Driver {
       case TYPE_BIGNUMERIC:
         return Value.createBigNumericValue(new BigDecimal(cell.getAsString()));
       default:
-        throw new IllegalArgumentException("a column of " + kind);
+        throw new IllegalArgumentException("a column of " + type.getKind());
     }
   }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,8 +56,10 @@ JARS = {
 """Path below a Maven repository → SHA-256. The client's own list names a protobuf that it does not run with."""
 SECONDS = 300
 """The longest that a jar may take to come."""
-MESSAGE = 1_000_000
-"""Characters of rows in one question: its service takes messages of 4 MiB."""
+TOO_LARGE = re.compile(r"message (larger than max|exceeds maximum size)")
+"""What gRPC says, its server and its client, of more than 4 MiB; neither can be told to take more."""
+JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""It lives for seconds, most of them spent in Google's library, which is no Java."""
 
 
 def jar(path: str) -> str:
@@ -130,7 +133,7 @@ class ZetaSql:
 def started(jars: Path) -> Iterator[ZetaSql]:
     """Such a process, until the block ends."""
     paths = os.pathsep.join(str(jars / jar(path)) for path in JARS)
-    argv = ["java", "-cp", paths, str(Path(__file__).with_name("Driver.java"))]
+    argv = ["java", *JVM, "-cp", paths, str(Path(__file__).with_name("Driver.java"))]
     with popen(argv, pipes=True) as held:
         yield ZetaSql(held)
 
@@ -138,9 +141,11 @@ def started(jars: Path) -> Iterator[ZetaSql]:
 class GooglePredictor:
     """Answers a batch by the shipped query over a table of the batch's own types."""
 
-    def __init__(self, signature: Signature, view: View, d: Dialect, query: str, zeta: ZetaSql) -> None:
-        """`query` reads the table by its name alone."""
-        self.signature, self.view, self.dialect, self.zeta = signature, view, d, zeta
+    def __init__(
+        self, signature: Signature, view: View, d: Dialect, query: str, *, dataset: str, zeta: ZetaSql
+    ) -> None:
+        """`query` reads the table in the dataset."""
+        self.signature, self.view, self.dialect, self.dataset, self.zeta = signature, view, d, dataset, zeta
         named, ident = ", ".join(map(d.ident, answers(signature))), d.ident(view.view)
         self.sql = f"with {ident} as (\n{query}\n)\nselect {named} from {ident} order by {d.ident(view.keys[0])}"
 
@@ -155,28 +160,23 @@ class GooglePredictor:
                 kinds[label] = self.dialect.type_of(field)
                 listed.append([cell(v) for v in plain(flat, column, field)])
         checked(kinds, self.signature)
-        found: list[Any] = []
-        for part in parts(list(zip(*listed, strict=True))):
-            said = self.zeta.ask(
-                op="answer", sql=self.sql, table=self.view.table, columns=list(kinds.items()), rows=part
-            )
-            if "refused" in said:
-                raise BadData(said["refused"])
-            found += said["rows"]
+        found = self.asked(list(kinds.items()), list(zip(*listed, strict=True)))
         if len(found) != n:
             raise BadData(f"ZetaSQL gave {len(found)} answers to {n} rows")
         return outcome(self.signature, found)
 
-
-def parts(listed: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """Rows, as many at a time as one message holds; once for none."""
-    first = size = 0
-    for i, row in enumerate(listed):
-        size += len(json.dumps(row))
-        if size > MESSAGE and i > first:
-            yield listed[first:i]
-            first, size = i, len(json.dumps(row))
-    yield listed[first:]
+    def asked(self, kinds: Sequence[tuple[str, str]], listed: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Rows of answers; in halves where the rows or their answers are too many for one message."""
+        said = self.zeta.ask(
+            op="answer", sql=self.sql, dataset=self.dataset, table=self.view.table, columns=kinds, rows=listed
+        )
+        if "refused" not in said:
+            answered: list[Any] = said["rows"]
+            return answered
+        if len(listed) < 2 or not TOO_LARGE.search(said["refused"]):
+            raise BadData(said["refused"])
+        middle = len(listed) // 2
+        return self.asked(kinds, listed[:middle]) + self.asked(kinds, listed[middle:])
 
 
 def cell(value: Any) -> Any:
@@ -196,17 +196,13 @@ def answering(
 ) -> Iterator[tuple[GooglePredictor, int]]:
     """A predictor of a shipped statement, CREATE VIEW or the query alone, and the process that evaluates it.
 
-    The statement is analysed as it is shipped; evaluated is its query, with the table's dataset left out, because only
-    tables without one can have rows there. Impossible where Google refuses it.
+    The statement is analysed as it is shipped, and its query evaluated. Impossible where Google refuses it.
     """
     query = statement.partition(" as\n")[2] if statement.startswith("create ") else statement
-    source = f"{d.ident(dataset)}.{d.ident(view.table)}"
-    if source not in query:
-        raise BadBundle(f"the shipped query does not read {source}", fix="anyport build again")
     types = {name: d.type_of(f) for f in signature.inputs for name in columns(Signature(inputs=(f,), outputs=()))}
     with started(jars) as zeta:
         said = zeta.ask(op="analyze", sql=statement, dataset=dataset, table=view.table,
                         columns=[*types.items(), *((key, d.types["bigint"]) for key in view.keys)])  # fmt: skip
         if "refused" in said:
             raise Impossible(f"Google's own analyzer refuses the shipped text: {said['refused']}")
-        yield GooglePredictor(signature, view, d, query.replace(source, d.ident(view.table)), zeta), zeta.held.pid
+        yield GooglePredictor(signature, view, d, query, dataset=dataset, zeta=zeta), zeta.held.pid
