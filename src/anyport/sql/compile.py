@@ -379,7 +379,7 @@ def end(d: Dialect, width: int) -> str:
     return f"\n  {d.fenced.format(', '.join(['null'] * width))}\n" if d.fenced else "\n"
 
 
-def innerof(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:
+def values_of(compiled_: Compiled, batch: Mapping[str, Any]) -> dict[str, Any]:
     """A batch's columns as the expressions take them, for `expr.evaluate`: what the tests hold the engines to."""
     import numpy as np
 
