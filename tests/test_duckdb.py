@@ -86,7 +86,7 @@ def test_a_tree_of_64_leaves_fits_its_bits(database: Any) -> None:
 
 def shapes(model: Compiled) -> list[Any]:
     from anyport.sql.fold import trees_of
-    from anyport.targets.duckdb.grow import shape_of
+    from anyport.sql.grow import shape_of
 
     return [shape_of(model.folder, t, {}, []) for t in trees_of([a.node for a in model.answers])]
 

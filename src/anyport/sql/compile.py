@@ -41,6 +41,8 @@ class Compiled:
     lets: tuple[Node, ...]
     """Named in this order: each needs only those before it."""
     folder: Folder
+    meant: Compiled | None = None
+    """Where an engine's own words stand in it: the same model without, which says how large its values become."""
 
 
 def scalars(field: Field) -> list[str]:
@@ -205,6 +207,8 @@ class Value:
     name: str
     type: str
     text: str
+    source: str = ""
+    """Of a walk (see sql/joins.py): what it is gathered from; the text is an aggregate."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +266,9 @@ def script(
         writer.used.add(f"c{places[name]}")
         return f"c{places[name]}", known.setdefault(level, len(known) + 1)
 
-    everything = [*model.lets, *(a.node for a in model.answers)]
-    most = Limits(0.0) if not d.raises else bounds(model) if clamped else Limits(reach(everything))
+    meant = model.meant or model
+    everything = [*meant.lets, *(a.node for a in meant.answers)]
+    most = Limits(0.0) if not d.raises else bounds(meant) if clamped else Limits(reach(everything))
     own: dict[str, str] = {}
     writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone)
     needs: dict[str, set[str]] = {}
@@ -272,7 +277,8 @@ def script(
         made = []
         for node in layer:
             writer.used = needs[f"v{count}"] = set()
-            made.append((node, Value(f"v{count}", kind_of(node.kind, d), writer.valued(node))))
+            text, source = writer.valued(node), writer.source(node)
+            made.append((node, Value(f"v{count}", kind_of(node.kind, d), text, source)))
             count += 1
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
@@ -343,15 +349,22 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
     if d.columns and width > d.columns:
         raise Impossible(f"the model needs {width:,} values in between; {d.name} has room for {d.columns:,} columns")
     first = [*(f"{d.ident(k)} as k{i}" for i, k in enumerate(keys)), *(f"{v.text} as {v.name}" for v in made.columns)]
-    width = len(first) + 1
+    names = [*(f"k{i}" for i in range(len(keys))), *(v.name for v in made.columns), "why"]
     shown = ", ".join([*first, f"{made.why} as why"])
-    parts = [f"layer0 as {fence}(\n  select {shown}\n  from {source}{end(d, width)})"]
-    for depth, layer in enumerate(made.layers):
-        shown = ",\n    ".join(f"{v.text} as {v.name}" for v in layer)
-        width += len(layer)
-        parts.append(f"layer{depth + 1} as {fence}(\n  select *,\n    {shown}\n  from layer{depth}{end(d, width)})")
-    values = ", ".join(v.name for layer in (made.columns, *made.layers) for v in layer)
-    answered = f"{d.once.format(values)} and why is null" if d.once and values else "why is null"
+    parts = [f"layer0 as {fence}(\n  select {shown}\n  from {source}{end(d, len(names))})"]
+    for layer in made.layers:
+        for of in dict.fromkeys(v.source for v in layer):
+            values = [v for v in layer if v.source == of]
+            before, said = f"layer{len(parts) - 1}", ",\n    ".join(f"{v.text} as {v.name}" for v in values)
+            if of:
+                carried = ",\n    ".join(d.carried.format(name) for name in names)
+                text = d.gathered.format(before=before, carried=carried, values=said, source=of)
+            else:
+                text = f"select *,\n    {said}\n  from {before}"
+            names += [v.name for v in values]
+            parts.append(f"layer{len(parts)} as {fence}(\n  {text}{end(d, len(names))})")
+    inner = ", ".join(v.name for layer in (made.columns, *made.layers) for v in layer)
+    answered = f"{d.once.format(inner)} and why is null" if d.once and inner else "why is null"
     last = [
         *(f"k{i} as {d.ident(k)}" for i, k in enumerate(keys)),
         *(f"case when {answered} then {v.text} end as {d.ident(v.name)}" for v in made.answers),

@@ -93,6 +93,17 @@ class Dialect:
     fenced: str = ""
     """What ends a layer of values so that it is not merged into the next; `{}` is a NULL for each column."""
 
+    code: str = ""
+    """Of a walk along a table of nodes (see sql/joins.py): the value that node `{at}` asks about, of `{codes}`."""
+    leaf: str = ""
+    """What gathers the column `{leaf}` of the last node `{last}` of every tree, or of the `{tree}`th."""
+    picked: str = ""
+    """The `{tree}`th of what `leaf` gathered of every tree, `{{0}}`; "": it gathers one tree's."""
+    carried: str = "{}"
+    """A value that a row had before the walk, as it stands beside what is gathered of the row."""
+    gathered: str = ""
+    """The layer that walks: `{before}` it, `{carried}` values, and `{values}` from `{source}`."""
+
     def ident(self, name: str) -> str:
         """A name in quotes. Impossible where the engine would cut it."""
         if len(name.encode()) > self.name_bytes:

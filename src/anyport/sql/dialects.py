@@ -55,6 +55,12 @@ BIGQUERY = Dialect(
     micros="unix_micros({})",
     columns=10_000,
     longest=1_024_000,
+    code="{codes}[ordinal({at}.slot)]",
+    leaf="array_agg({last}.{leaf} order by n0.node)",
+    picked="{{0}}[ordinal({tree})]",
+    carried="any_value(l.{0}) as {0}",
+    gathered="select {carried},\n    {values}\n  from (select *, generate_uuid() as one from {before}) as l\n  "
+             "cross join {source}\n  group by l.one",
 )  # fmt: skip
 """What is out of range is an error: "All operators will throw an error if the computation result overflows"
 (https://cloud.google.com/bigquery/docs/reference/standard-sql/operators, .../mathematical_functions). Escapes:
@@ -84,6 +90,9 @@ TSQL = Dialect(
     cases=10,
     columns=4096,
     longest=65_536 * 4096,
+    code="case {at}.slot {codes} end",
+    leaf="max(case when n0.node = {tree} then {last}.{leaf} end)",
+    gathered="select *\n  from {before} cross apply (select\n    {values}\n  from {source}) as walked{before}",
 )  # fmt: skip
 """CASE: "SQL Server allows for only 10 levels of nesting in CASE expressions"
 (https://learn.microsoft.com/sql/t-sql/language-elements/case-transact-sql). Neither infinity nor NaN, and an overflow

@@ -79,6 +79,10 @@ class Writer:
             return self.constant(node)
         if op == "text":  # an engine's own words, made after everything else
             return str(node.data).format(*map(self.text, args))
+        if op == "asked":  # the same, of what is only compared
+            return str(node.data).format(*map(self.compared, args))
+        if op == "walk":
+            return str(node.data.values)
         if op == "column":
             x = self.operand(node.data[0])
             return d.holds(x) if node.kind == "b" else x
@@ -122,6 +126,10 @@ class Writer:
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
             return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
         raise Impossible(f"no SQL for the operation {op}")
+
+    def source(self, node: Node) -> str:
+        """Of a walk: what it is gathered from; its arguments are all named. "" of anything else."""
+        return str(node.data.source).format(*map(self.text, node.args)) if node.op == "walk" else ""
 
     def negated(self, node: Node) -> str:
         x = self.text(node)
@@ -371,6 +379,8 @@ def may_be_gone(node: Node, lost: frozenset[str] = frozenset(), known: dict[int,
             value = any(v != v for v in (*(v for _, v in n.data[0]), n.data[1], n.data[2]))
         elif n.op == "tree":
             value = any(v != v for v in n.data.values)
+        elif n.op == "walk":
+            value = n.data.gone
         elif n.op == "where":
             inner = n.args[0]
             value = args[1] or (args[2] and not (inner.op == "missing" and inner.args[0] is n.args[2]))

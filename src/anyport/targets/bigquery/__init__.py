@@ -13,13 +13,13 @@ from typing import Any, Literal
 from anyport.bundle import Bundle, read
 from anyport.errors import BadBundle, Mistake, need
 from anyport.kit import zetasql
+from anyport.kit.joined import Asked, Form
 from anyport.kit.standin import standing_in, transpiled
-from anyport.kit.view import Named, ViewPredictor, chosen, columns, named_once, pooled, query, unfit, view_of
-from anyport.sql.compile import compiled
+from anyport.kit.view import Named, ViewPredictor, chosen, columns, named_once, pooled, unfit, view_of
 from anyport.sql.dialects import BIGQUERY
 from anyport.target import Artifact, Call, Engine, File, Reason, Running, Spec, Sql, Step
 from anyport.targets import carry
-from anyport.targets.bigquery import model, predicted
+from anyport.targets.bigquery import model, nodes, predicted
 from anyport.targets.bigquery.session import Connection, Live, apart, connected
 
 SPEC = Spec(
@@ -48,6 +48,8 @@ class Options(Named, frozen=True, forbid_unknown_fields=True):
     """sql: the model is GoogleSQL; onnx: it is imported, and asked by ML.PREDICT."""
     dataset: str = "models"
     """DATASET of the view and of the table."""
+    form: Form = "auto"
+    """Of engine=sql. case: trees are nested CASE; joins: they are a table, which the query follows from the roots."""
     bucket: str = ""
     """Of Cloud Storage, for engine=onnx: where the model is imported from."""
 
@@ -71,7 +73,9 @@ def fits(bundle: Bundle, options: Options) -> Reason | None:
         wide = next((f.name for f in bundle.signature.inputs if f.dtype == "uint64"), None)
         if wide is not None:
             return Reason(f"column {wide!r} is uint64, and a model's input in BigQuery has 63 bits", "-O engine=sql")
-    return unfit(bundle, lambda: [select(bundle, options)[0]], BIGQUERY, instead=INSTEAD)
+    return unfit(
+        bundle, lambda: [t for each in files(bundle, options).values() for t in each], BIGQUERY, instead=INSTEAD
+    )
 
 
 def select(bundle: Bundle, options: Options, place: str = "") -> tuple[str, str, bytes]:
@@ -79,11 +83,18 @@ def select(bundle: Bundle, options: Options, place: str = "") -> tuple[str, str,
     view = view_of(bundle, options)
     source = within(options, view.table)
     if options.engine == "sql":
-        return query(compiled(bundle, BIGQUERY), BIGQUERY, view, source), "", b""
+        return asked_of(bundle, options).text, "", b""
     data, name = model.graph(bundle), within(options, f"{view.view}_model")
     path = BIGQUERY.literal(place or model.place(bundle, options.bucket, data))
     imported = f"create or replace model {name} options(model_type = 'ONNX', model_path = {path})"
     return model.select(bundle, view, model=name, source=source), imported, data
+
+
+def asked_of(bundle: Bundle, options: Options) -> Asked:
+    """The query of engine=sql, and the table of nodes that it may join."""
+    view = view_of(bundle, options)
+    source, name = within(options, view.table), f"{view.view}_nodes_"
+    return nodes.asked(bundle, view, source=source, form=options.form, table=lambda mark: within(options, name + mark))
 
 
 def within(options: Options, name: str) -> str:
@@ -97,6 +108,9 @@ def files(bundle: Bundle, options: Options, place: str = "") -> dict[str, list[s
     text, imported, _ = select(bundle, options, place)
     made: dict[str, list[str]] = {"query.sql": [text]}
     up, down = ([imported], [f"drop model if exists {within(options, f'{view.view}_model')}"]) if imported else ([], [])
+    found = asked_of(bundle, options) if options.engine == "sql" else Asked(text)
+    if found.lines:
+        up, down = nodes.filling(found), [nodes.emptied(found)]
     if len(text) <= SPEC.limits["view_characters"]:
         up.append(f"create or replace view {within(options, view.view)} as\n{text}")
         down.insert(0, f"drop view if exists {within(options, view.view)}")
@@ -104,8 +118,8 @@ def files(bundle: Bundle, options: Options, place: str = "") -> dict[str, list[s
 
 
 def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
-    """bundle/, query.sql and a README; up.sql and down.sql where the query is short enough to be a view; of engine=onnx
-    model.onnx."""
+    """bundle/, query.sql and a README; up.sql and down.sql where the query is short enough to be a view, or joins a
+    table of nodes; of engine=onnx model.onnx."""
     carry(bundle, out)
     for file, statements in files(bundle, options).items():
         (out / file).write_text("".join(s + END for s in statements), encoding="utf-8", newline="\n")
@@ -140,7 +154,7 @@ def run(artifact: Artifact) -> Iterator[Running]:
             name = "ONNX Runtime in BigQuery's stead"
             yield Running(predictor, Engine(name, version, f"{process} and DuckDB", "stand-in"))
         return
-    if (jars := zetasql.folder()) is not None:
+    if not nodes.fills(up) and (jars := zetasql.folder()) is not None:
         text = shown if file == "up.sql" else shipped(artifact, file)[0]
         with zetasql.answering(
             jars, bundle.signature, view, BIGQUERY, dataset=options.dataset, statement=text
@@ -148,7 +162,8 @@ def run(artifact: Artifact) -> Iterator[Running]:
             name = "ZetaSQL, Google's own implementation of GoogleSQL"
             yield Running(google, Engine(name, zetasql.VERSION, f"pid {pid}: {file}", "emulated"))
         return
-    with standing_in(bundle.signature, view, options.dataset, transpiled(shown, "bigquery")) as (predictor, version):
+    made = [one for text in (*nodes.fills(up), shown) for one in transpiled(text, "bigquery")]
+    with standing_in(bundle.signature, view, options.dataset, made) as (predictor, version):
         yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, process, "stand-in"))
 
 
@@ -196,11 +211,15 @@ def asked(bundle: Bundle, options: Options, live: Live, place: str) -> Iterator[
     def made(session: Any) -> None:
         own = msgspec.structs.replace(options, dataset=session.schema)
         texts = files(bundle, own, place)
-        for text in texts.get("up.sql", []):
-            session.run(text)
+        up = texts.get("up.sql", [])
+        for text in up:
+            if session.schema not in filled or text not in nodes.fills(up):
+                session.run(text)
+        filled.add(session.schema)
         if long:
             session.run(f"create or replace table {within(own, view.view)} as\n{texts['query.sql'][0]}")
 
+    filled: set[str] = set()  # datasets in which the table of nodes is: it stays there
     long = not any("create or replace view" in text for text in files(bundle, options).get("up.sql", []))
     with pooled(fresh, emptied) as opened:
         yield ViewPredictor(bundle.signature, view, opened, made)
@@ -215,8 +234,10 @@ def plan(artifact: Artifact, options: Options, live: Any) -> Sequence[Step]:
         place = model.place(bundle, options.bucket, (artifact.path / "model.onnx").read_bytes())
         kept = Call("storage", "upload", {"file": File(artifact.path / "model.onnx"), "to": place})
         steps.append(Step(f"keep the model at {place}", kept, Call("storage", "remove", {"of": place})))
-    for what, undo in zip(up, down, strict=True):
-        name = f"{options.dataset}.{view.view}"
+    name, fills = f"{options.dataset}.{view.view}", nodes.fills(up)
+    if fills:
+        steps.append(Step(f"fill the table of the nodes of {name}", Sql(tuple(fills)), Sql((down[0],))))
+    for what, undo in zip([t for t in up if t not in fills], down[bool(fills) :], strict=True):
         why = f"import the model {name}_model" if what.startswith("create or replace model") else (
             f"make the view {name} over {options.dataset}.{view.table}")  # fmt: skip
         steps.append(Step(why, Sql((what,)), Sql((undo,))))

@@ -15,11 +15,10 @@ from typing import Any, Literal
 from anyport.errors import Impossible
 from anyport.sql.compile import Compiled
 from anyport.sql.dialect import DUCKDB as D
-from anyport.sql.expr import Node, order
+from anyport.sql.expr import Node
 from anyport.sql.fold import trees_of
-from anyport.sql.named import lets
+from anyport.sql.grow import Feature, Grower, Shape, shaped
 from anyport.sql.tree import LEAF
-from anyport.targets.duckdb.grow import Feature, Shape, shape_of
 
 Way = Literal["case", "bits", "walk"]
 FEW = 300
@@ -59,7 +58,9 @@ def grown(model: Compiled, way: Way | Literal["auto"] = "auto") -> Grown:
         raise Impossible(f"a tree is {deepest} splits deep; as SQL at most {DEEPEST} are sensible")
     if not trees or way == "case" or (way == "auto" and sum(map(splits, trees)) <= FEW):
         return Grown(model, ["case"])
-    return Grower(model, way).grow(roots)
+    lists = Lists(model, way)
+    grown_ = lists.grow()
+    return Grown(grown_, lists.ways, lists.tables)
 
 
 def splits(tree: Node) -> int:
@@ -77,67 +78,21 @@ class Forest:
     """A list over the shapes: the leaf, from 1 on."""
 
 
-class Grower:
+class Lists(Grower):
     """Makes the nodes and tables that stand for trees."""
 
     def __init__(self, model: Compiled, way: Way | Literal["auto"]) -> None:
-        self.model = model
+        super().__init__(model)
         self.way = way
-        self.next = 1 + max(n.id for n in order([a.node for a in model.answers]))
         self.tables: list[Table] = []
-        self.named: set[int] = set()
         self.ways: list[Way] = []
-        self.new: dict[int, Node] = {}
         self.places: dict[int, tuple[Forest, int, Shape]] = {}
-
-    def grow(self, roots: Sequence[Node]) -> Grown:
-        """Level by level: trees may ask about the answers of others."""
-        nodes = order(roots)
-        level: dict[int, int] = {}
-        levels: dict[int, list[Node]] = {}
-        for node in nodes:
-            level[node.id] = max((level[a.id] for a in node.args), default=0) + (node.op == "tree")
-            if node.op == "tree":
-                levels.setdefault(level[node.id], []).append(node)
-        summed = [t for n in nodes if n.op in ("sum", "sum32") for t in n.args if t.op == "tree"]
-        for _, trees in sorted(levels.items()):
-            mine = {t.id for t in trees}
-            self.forest(list({t.id: t for t in [*(s for s in summed if s.id in mine), *trees]}.values()))
-        made = [self.remade(root) for root in roots]
-        named = {n.id for n in lets(made, self.model.folder)} | self.named
-        chosen = tuple(n for n in order(made) if n.id in named and n.op not in ("column", "const"))
-        answers = tuple(
-            type(a)(a.name, a.field, node) for a, node in zip(self.model.answers, made, strict=True)
-        )  # fmt: skip
-        return Grown(Compiled(self.model.signature, answers, chosen, self.model.folder), self.ways, self.tables)
-
-    def node(self, text: str, *args: Node, kind: str = "i", named: bool = True) -> Node:
-        """A node of DuckDB's own words, `{0}` its first argument; `named`: it is calculated once."""
-        self.next += 1
-        made = Node("text", args, text, kind, self.next)
-        if named:
-            self.named.add(made.id)
-        return made
 
     def table(self, text: str) -> str:
         """A new column of the model's row."""
         made = Table(f"p{len(self.tables)}", text)
         self.tables.append(made)
         return made.name
-
-    def remade(self, root: Node) -> Node:
-        """An expression with its trees replaced."""
-        for node in order([root]):
-            if node.id in self.new or node.op == "tree":
-                continue
-            if node.op in ("sum", "sum32") and sum(a.id in self.places for a in node.args) > 1:
-                self.new[node.id] = self.sum(node)
-                continue
-            args = tuple(map(self.value, node.args))
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            self.next += 1
-            self.new[node.id] = node if same else Node(node.op, args, node.data, node.kind, self.next)
-        return self.value(root)
 
     def value(self, node: Node) -> Node:
         """What stands for an expression whose arguments are all remade; a tree by itself gets a list of its own."""
@@ -209,21 +164,8 @@ class Grower:
 
     def forest(self, trees: Sequence[Node]) -> None:
         """Exits of trees of one level; those that differ in nothing but their values share a shape."""
-        features: list[Feature] = []
-        index: dict[tuple[int, Any], int] = {}
-        shapes: list[Shape] = []
-        known: dict[Any, int] = {}
-        at: list[tuple[Node, int]] = []
-        for node in trees:
-            tree = node.data
-            key = (tree.mode, tree.feature, tree.threshold, tree.left, tree.right, tree.gone_left,
-                   tuple(sorted(tree.sets.items())), tuple(a.id for a in node.args))  # fmt: skip
-            if key not in known:
-                known[key] = len(shapes)
-                shapes.append(shape_of(self.model.folder, node, index, features))
-            at.append((node, known[key]))
-        for feature in features:
-            feature.close()
+        found = shaped(self.model.folder, trees)
+        features, shapes = found.features, found.shapes
         bins = [self.bin(f) for f in features]
         way = self.way if self.way in ("bits", "walk") else best(shapes, features)
         if way == "bits" and max(len(s.leaves) for s in shapes) > LEAVES:
@@ -231,7 +173,7 @@ class Grower:
         self.ways.append(way)
         exits = (self.bits if way == "bits" else self.walk)(shapes, features, bins)
         made = Forest(shapes, features, exits)
-        for node, place in at:
+        for node, place in found.at:
             self.places[node.id] = (made, place, shapes[place])
 
     def bin(self, feature: Feature) -> Node:

@@ -12,16 +12,18 @@ from typing import Any, Literal
 import msgspec
 
 from anyport.bundle import Bundle, read
-from anyport.errors import BadBundle, Impossible, need
+from anyport.errors import BadBundle, Impossible, Mistake, need
+from anyport.kit import joined
 from anyport.kit.database import answers
+from anyport.kit.joined import Asked, Form
 from anyport.kit.standin import standing_in
-from anyport.kit.view import Named, View, ViewPredictor, chosen, columns, named_once, pooled, query, unfit, view_of
+from anyport.kit.view import Named, View, ViewPredictor, chosen, columns, named_once, pooled, unfit, view_of
 from anyport.ort import runtime
-from anyport.sql.compile import compiled, levelled
+from anyport.sql.compile import Compiled, levelled
 from anyport.sql.dialects import LARGEST, TSQL
 from anyport.target import Artifact, Engine, Reason, Running, Spec, Sql, Step
 from anyport.targets import carry
-from anyport.targets.sqlserver import contract, python
+from anyport.targets.sqlserver import contract, nodes, python
 from anyport.targets.sqlserver.rules import LEVELS, in_duckdb, lawful
 from anyport.targets.sqlserver.session import Connection, connected, shown
 
@@ -43,6 +45,8 @@ class Options(Named, frozen=True, forbid_unknown_fields=True):
     """sql: a view; python: a procedure that needs Machine Learning Services."""
     schema: str = "dbo"
     """Of the view or procedure, and of the table."""
+    form: Form = "auto"
+    """Of engine=sql. case: trees are nested CASE; joins: they are a table, which the view follows from the roots."""
     language: str = "Python"
     """What the server calls its Python: another where CREATE EXTERNAL LANGUAGE named one."""
 
@@ -61,6 +65,9 @@ def fits(bundle: Bundle, options: Options) -> Reason | None:
     for name in (*columns(bundle.signature), *view.keys, options.schema, view.table, view.view, f"{view.view}_model"):
         if len(name.encode("utf-16-le")) > 256:
             return Reason(f"SQL Server has no names of more than 128 characters: {name!r}", INSTEAD)
+    if view.table.lower() == f"{view.view}_nodes".lower():
+        raise Mistake(f"the table {view.table!r} is called as the view's own table of nodes",
+                      fix="choose another with -O view=NAME")  # fmt: skip
     shown_ = len(view.keys) + len(answers(bundle.signature))
     if shown_ > SPEC.limits["view_columns"]:
         return Reason(f"the model has {shown_:,} columns of answers; a view in SQL Server takes 1,024", INSTEAD)
@@ -72,12 +79,27 @@ def up(bundle: Bundle, options: Options) -> list[str]:
     view = view_of(bundle, options)
     if options.engine == "python":
         return list(python.statements(bundle, view, called(view, options), language=options.language))
-    model = compiled(bundle, TSQL)
+    found = asked_of(bundle, options)
+    filled = nodes.filling(found) if found.lines else []
+    return [*filled, f"create or alter view {within(options, view.view)} as\n{found.text}"]
+
+
+def asked_of(bundle: Bundle, options: Options) -> Asked:
+    """The query of engine=sql, and the table of nodes that it may join."""
+    view = view_of(bundle, options)
+    name = within(options, f"{view.view}_nodes")
+    source = within(options, view.table)
+    return joined.asked(bundle, ENGINE, view, source=source, form=options.form, table=lambda _: name)
+
+
+def held(model: Compiled) -> None:
+    """Impossible where its layers are too many."""
     layers = len(levelled(model)) + 2
     if layers > LEVELS:
         raise Impossible(f"the model needs {layers} layers of values; SQL Server nests {LEVELS}")
-    text = query(model, TSQL, view, within(options, view.table))
-    return [f"create or alter view {within(options, view.view)} as\n{text}"]
+
+
+ENGINE = joined.Engine(TSQL, "null", held)
 
 
 def down(bundle: Bundle, options: Options) -> list[str]:
@@ -85,7 +107,9 @@ def down(bundle: Bundle, options: Options) -> list[str]:
     view = view_of(bundle, options)
     if options.engine == "python":
         return python.taken_away(called(view, options))
-    return [f"drop view if exists {within(options, view.view)}"]
+    found = asked_of(bundle, options)
+    gone = [f"drop table if exists {found.table}"] if found.lines else []
+    return [f"drop view if exists {within(options, view.view)}", *gone]
 
 
 def called(view: View, options: Options) -> python.Names:
@@ -102,15 +126,18 @@ def within(options: Options, name: str) -> str:
 def build(bundle: Bundle, out: Path, options: Options) -> Artifact:
     """bundle/, up.sql, down.sql and a README."""
     carry(bundle, out)
-    for file, statements in (("up.sql", up(bundle, options)), ("down.sql", down(bundle, options))):
+    made = up(bundle, options)
+    framed = [nodes.FRAME[0], *made, nodes.FRAME[1]] if options.engine == "sql" and len(made) > 1 else made
+    for file, statements in (("up.sql", framed), ("down.sql", down(bundle, options))):
         (out / file).write_text(END.join([*statements, ""]), encoding="utf-8", newline="\n")
     shutil.copyfile(Path(__file__).with_name("README.md"), out / "README.md")
     return Artifact("sqlserver", out, bundle.form, bundle.digest)
 
 
 def shipped(artifact: Artifact, file: str = "up.sql") -> list[str]:
-    """The statements of a file."""
-    return (artifact.path / file).read_text(encoding="utf-8").removesuffix(END).split(END)
+    """The statements of a file, without the transaction around them."""
+    text = (artifact.path / file).read_text(encoding="utf-8")
+    return [one for one in text.removesuffix(END).split(END) if one not in nodes.FRAME]
 
 
 @contextmanager
@@ -126,9 +153,8 @@ def run(artifact: Artifact) -> Iterator[Running]:
             version = str(runtime().__version__)  # the process has this machine's own
             yield Running(predictor, Engine("ONNX Runtime in SQL Server's stead", version, process, "stand-in"))
         return
-    [text] = statements
-    lawful(text)
-    made = in_duckdb(text)
+    lawful(statements[-1])
+    made = [one for text in statements for one in in_duckdb(text)]
     with standing_in(bundle.signature, view, options.schema, made, largest=float(LARGEST)) as (predictor_, version):
         yield Running(
             predictor_, Engine("DuckDB in SQL Server's stead", version, f"this process: up.sql by {parser}", "stand-in")

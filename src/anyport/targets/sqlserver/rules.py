@@ -6,6 +6,7 @@ from typing import Any
 
 from anyport.errors import Impossible, need
 from anyport.kit.standin import transpiled
+from anyport.targets.sqlserver.nodes import read_json
 
 CASES = 10
 """https://learn.microsoft.com/sql/t-sql/language-elements/case-transact-sql#remarks (Msg 125); IIF counts too."""
@@ -21,7 +22,7 @@ def lawful(text: str) -> None:
     sqlglot = need("sqlglot")
     exp = sqlglot.exp
     tree = sqlglot.parse_one(text, read="tsql", error_level=sqlglot.ErrorLevel.RAISE)
-    comparisons = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In, exp.Is)
+    comparisons = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In, exp.Is, exp.Between)
     joined = (exp.And, exp.Or, exp.Not)
     # (node, a condition has to stand here, CASE around it)
     todo: list[tuple[Any, bool, int]] = [(tree, False, 0)]
@@ -41,7 +42,8 @@ def lawful(text: str) -> None:
         for name, child in node.args.items():
             for one in child if isinstance(child, list) else [child]:
                 if isinstance(one, exp.Expression):
-                    asks = isinstance(node, joined) or (when and name == "this")
+                    asks = isinstance(node, joined) or (name == "this" and (when or isinstance(node, exp.Where)))
+                    asks = asks or (name == "on" and isinstance(node, exp.Join))
                     todo.append((one, asks, cases))
 
 
@@ -54,6 +56,10 @@ def in_duckdb(text: str) -> list[str]:
         return added or isinstance(node, (exp.National, exp.Chr))
 
     def change(node: Any) -> Any:
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.OpenJSON):
+            return read_json(node.this)
+        if isinstance(node, exp.Lateral) and node.args.get("cross_apply"):
+            node.set("cross_apply", None)
         if isinstance(node, exp.Add) and text_like(node):
             return exp.DPipe(this=node.this.transform(change), expression=node.expression.transform(change))
         if isinstance(node, exp.Collate) and node.expression.name == COLLATION:

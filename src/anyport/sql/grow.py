@@ -1,4 +1,5 @@
-"""Trees as questions about small numbers: what is asked of a value, in which bin a value falls, where each bin goes."""
+"""Trees as questions about small numbers: what is asked of a value, in which bin a value falls, where each bin goes;
+and trees replaced in a model by nodes of an engine's own words."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from anyport.sql.expr import Node
+from anyport.sql.compile import Compiled
+from anyport.sql.expr import Node, order
 from anyport.sql.fold import Folder
+from anyport.sql.named import lets
 from anyport.sql.tree import ENDS, LINK, Tree
 from anyport.sql.write import may_be_gone
 
@@ -176,3 +179,104 @@ def shape_of(folder: Folder, node: Node, features: dict[tuple[int, Kind], int], 
 
     walk(0, 0)
     return Shape(tuple(rows), tuple(leaves), deepest)
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Trees of one level: those that differ in nothing but their values share a shape."""
+
+    features: list[Feature]
+    shapes: list[Shape]
+    at: list[tuple[Node, int]]
+    """Each tree, and its shape."""
+
+
+def shaped(folder: Folder, trees: Sequence[Node]) -> Shaped:
+    """The shapes of trees, and every value that they ask about."""
+    features: list[Feature] = []
+    index: dict[tuple[int, Any], int] = {}
+    shapes: list[Shape] = []
+    known: dict[Any, int] = {}
+    at: list[tuple[Node, int]] = []
+    for node in trees:
+        tree = node.data
+        key = (tree.mode, tree.feature, tree.threshold, tree.left, tree.right, tree.gone_left,
+               tuple(sorted(tree.sets.items())), tuple(a.id for a in node.args))  # fmt: skip
+        if key not in known:
+            known[key] = len(shapes)
+            shapes.append(shape_of(folder, node, index, features))
+        at.append((node, known[key]))
+    for feature in features:
+        feature.close()
+    return Shaped(features, shapes, at)
+
+
+class Grower:
+    """Replaces the trees of a model. Which nodes stand for them its `forest`, `value` and `sum` say."""
+
+    def __init__(self, model: Compiled) -> None:
+        self.model = model
+        self.next = 1 + max(n.id for n in order([a.node for a in model.answers]))
+        self.named: set[int] = set()
+        self.new: dict[int, Node] = {}
+        self.standing: set[int] = set()
+        """Trees that something stands for."""
+
+    def forest(self, trees: Sequence[Node]) -> None:
+        """Make what stands for trees that do not need each other's answers."""
+        raise NotImplementedError
+
+    def value(self, node: Node) -> Node:
+        """What stands for an expression whose arguments are all remade, a tree too."""
+        raise NotImplementedError
+
+    def sum(self, node: Node) -> Node | None:
+        """What stands for a sum with several trees in it; None: the same sum of what stands for its terms."""
+        return None
+
+    def grow(self, *, cases: int = 0) -> Compiled:
+        """The model without trees, level by level: trees may ask about the answers of others. `cases`: see `lets`."""
+        roots = [a.node for a in self.model.answers]
+        nodes = order(roots)
+        level: dict[int, int] = {}
+        levels: dict[int, list[Node]] = {}
+        for node in nodes:
+            level[node.id] = max((level[a.id] for a in node.args), default=0) + (node.op == "tree")
+            if node.op == "tree":
+                levels.setdefault(level[node.id], []).append(node)
+        summed = [t for n in nodes if n.op in ("sum", "sum32") for t in n.args if t.op == "tree"]
+        for _, trees in sorted(levels.items()):
+            mine = {t.id for t in trees}
+            self.forest(list({t.id: t for t in [*(s for s in summed if s.id in mine), *trees]}.values()))
+            self.standing |= mine
+        made = [self.remade(root) for root in roots]
+        named = {n.id for n in lets(made, self.model.folder, cases)} | self.named
+        chosen = tuple(n for n in order(made) if n.id in named and n.op not in ("column", "const"))
+        answers = tuple(
+            type(a)(a.name, a.field, node) for a, node in zip(self.model.answers, made, strict=True)
+        )  # fmt: skip
+        return Compiled(self.model.signature, answers, chosen, self.model.folder, self.model)
+
+    def node(self, text: Any, *args: Node, kind: str = "i", named: bool = True, op: str = "text") -> Node:
+        """A node of the engine's own words, `{0}` its first argument; `named`: it is calculated once."""
+        self.next += 1
+        made = Node(op, args, text, kind, self.next)
+        if named:
+            self.named.add(made.id)
+        return made
+
+    def remade(self, root: Node) -> Node:
+        """An expression with its trees replaced."""
+        for node in order([root]):
+            if node.id in self.new or node.op == "tree":
+                continue
+            if node.op in ("sum", "sum32") and sum(a.id in self.standing for a in node.args) > 1:
+                made = self.sum(node)
+                if made is not None:
+                    self.new[node.id] = made
+                    continue
+            args = tuple(map(self.value, node.args))
+            same = all(a is b for a, b in zip(args, node.args, strict=True))
+            self.next += 1
+            self.new[node.id] = node if same else Node(node.op, args, node.data, node.kind, self.next)
+        return self.value(root)
