@@ -16,7 +16,7 @@ from conforming import conforms
 import anyport
 from anyport import targets
 from anyport.bundle import Bundle, read
-from anyport.errors import Impossible, Mistake
+from anyport.errors import Impossible
 from anyport.kit import joined as forms
 from anyport.kit.database import KEY, create
 from anyport.kit.standin import StandIn, transpiled
@@ -26,8 +26,7 @@ from anyport.sql.dialect import Dialect
 from anyport.sql.dialects import BIGQUERY, LARGEST, TSQL
 from anyport.sql.expr import Pool
 from anyport.sql.joins import joined
-from anyport.target import Sql
-from anyport.targets import bigquery, sqlserver
+from anyport.targets import sqlserver
 from anyport.targets.bigquery import nodes as of_google
 from anyport.targets.sqlserver import nodes as of_microsoft
 from anyport.targets.sqlserver.rules import in_duckdb, lawful
