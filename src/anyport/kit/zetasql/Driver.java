@@ -1,9 +1,9 @@
 // Google's implementation of GoogleSQL behind lines of JSON: one question a line on stdin, one answer a line on stdout.
 //
-//   {"op": "analyze", "sql", "dataset", "table", "columns"}        -> {}
+//   {"op": "analyze", "sql", "dataset", "table", "columns", "others"} -> {}
 //   {"op": "answer", "sql", "table", "columns", "rows"}            -> {"rows"}
 //
-// "columns" are pairs of a name and a type of GoogleSQL. Doubles are texts, times microseconds since 1970. What Google
+// "columns" are pairs of a name and a type of GoogleSQL, "others" more tables by their names. Doubles are texts, times microseconds since 1970. What Google
 // refuses is {"refused": its words}. https://github.com/google/zetasql/tree/master/java/com/google/zetasql
 
 import com.google.gson.JsonArray;
@@ -59,16 +59,13 @@ public class Driver {
     String name = asked.get("table").getAsString();
     String sql = asked.get("sql").getAsString();
     List<TypeKind> kinds = new ArrayList<>();
-    List<SimpleColumn> columns = new ArrayList<>();
-    for (JsonElement pair : asked.getAsJsonArray("columns")) {
-      kinds.add(kind(pair.getAsJsonArray().get(1).getAsString()));
-      columns.add(new SimpleColumn(name, pair.getAsJsonArray().get(0).getAsString(),
-          TypeFactory.createSimpleType(kinds.get(kinds.size() - 1))));
-    }
-    SimpleTable table = new SimpleTable(name, columns);
+    SimpleTable table = table(name, asked.getAsJsonArray("columns"), kinds);
     JsonObject said = new JsonObject();
     if (asked.get("op").getAsString().equals("analyze")) {
-      catalog.addNewSimpleCatalog(asked.get("dataset").getAsString()).addSimpleTable(table);
+      SimpleCatalog dataset = catalog.addNewSimpleCatalog(asked.get("dataset").getAsString());
+      dataset.addSimpleTable(table);
+      asked.getAsJsonObject("others").entrySet().forEach(other -> dataset.addSimpleTable(
+          table(other.getKey(), other.getValue().getAsJsonArray(), new ArrayList<>())));
       try {
         Analyzer.analyzeStatement(sql, options(), catalog);
       } catch (SqlException error) {
@@ -99,6 +96,16 @@ public class Driver {
     }
     said.add("rows", found);
     return said;
+  }
+
+  static SimpleTable table(String name, JsonArray pairs, List<TypeKind> kinds) {
+    List<SimpleColumn> columns = new ArrayList<>();
+    for (JsonElement pair : pairs) {
+      kinds.add(kind(pair.getAsJsonArray().get(1).getAsString()));
+      columns.add(new SimpleColumn(name, pair.getAsJsonArray().get(0).getAsString(),
+          TypeFactory.createSimpleType(kinds.get(kinds.size() - 1))));
+    }
+    return new SimpleTable(name, columns);
   }
 
   static Throwable root(Throwable error) {

@@ -12,8 +12,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -138,11 +139,13 @@ def started(jars: Path) -> Iterator[ZetaSql]:
 class GooglePredictor:
     """Answers a batch by the shipped query over a table of the batch's own types."""
 
-    def __init__(self, signature: Signature, view: View, d: Dialect, query: str, zeta: ZetaSql) -> None:
-        """`query` reads the table by its name alone."""
+    def __init__(
+        self, signature: Signature, view: View, d: Dialect, query: str, zeta: ZetaSql, given: str = ""
+    ) -> None:
+        """`query` reads the table by its name alone; `given` are common table expressions before it."""
         self.signature, self.view, self.dialect, self.zeta = signature, view, d, zeta
         named, ident = ", ".join(map(d.ident, answers(signature))), d.ident(view.view)
-        self.sql = f"with {ident} as (\n{query}\n)\nselect {named} from {ident} order by {d.ident(view.keys[0])}"
+        self.sql = f"with {given}{ident} as (\n{query}\n)\nselect {named} from {ident} order by {d.ident(view.keys[0])}"
 
     def predict(self, inputs: Batch, /) -> Outcome:
         """Answers of every row. BadData where the table has not the model's columns, or the query fails."""
@@ -190,23 +193,49 @@ def cell(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class Filled:
+    """Another table that the query reads: its name as it stands there, the statements that fill it as they are shipped,
+    the tables (name → columns) that stand in these, and a query of its rows."""
+
+    name: str
+    statements: Sequence[str]
+    tables: Mapping[str, Sequence[tuple[str, str]]]
+    rows: str
+
+
 @contextmanager
 def answering(
-    jars: Path, signature: Signature, view: View, d: Dialect, *, dataset: str, statement: str
+    jars: Path,
+    signature: Signature,
+    view: View,
+    d: Dialect,
+    *,
+    dataset: str,
+    statement: str,
+    also: Filled | None = None,
 ) -> Iterator[tuple[GooglePredictor, int]]:
     """A predictor of a shipped statement, CREATE VIEW or the query alone, and the process that evaluates it.
 
     The statement is analysed as it is shipped; evaluated is its query, with the table's dataset left out, because only
-    tables without one can have rows there. Impossible where Google refuses it.
+    tables without one can have rows there; `also` is filled by the query of its rows. Impossible where Google refuses
+    it.
     """
     query = statement.partition(" as\n")[2] if statement.startswith("create ") else statement
     source = f"{d.ident(dataset)}.{d.ident(view.table)}"
     if source not in query:
         raise BadBundle(f"the shipped query does not read {source}", fix="anyport build again")
     types = {name: d.type_of(f) for f in signature.inputs for name in columns(Signature(inputs=(f,), outputs=()))}
+    given = ""
+    query = query.replace(source, d.ident(view.table))
+    if also is not None:
+        inside = d.ident("anyport nodes")
+        given, query = f"{inside} as (\n{also.rows}\n),\n", query.replace(also.name, inside)
     with started(jars) as zeta:
-        said = zeta.ask(op="analyze", sql=statement, dataset=dataset, table=view.table,
-                        columns=[*types.items(), *((key, d.types["bigint"]) for key in view.keys)])  # fmt: skip
-        if "refused" in said:
-            raise Impossible(f"Google's own analyzer refuses the shipped text: {said['refused']}")
-        yield GooglePredictor(signature, view, d, query.replace(source, d.ident(view.table)), zeta), zeta.held.pid
+        for text in (*(also.statements if also else ()), statement):
+            said = zeta.ask(op="analyze", sql=text, dataset=dataset, table=view.table,
+                            columns=[*types.items(), *((key, d.types["bigint"]) for key in view.keys)],
+                            others=also.tables if also else {})  # fmt: skip
+            if "refused" in said:
+                raise Impossible(f"Google's own analyzer refuses the shipped text: {said['refused']}")
+        yield GooglePredictor(signature, view, d, query, zeta, given), zeta.held.pid
