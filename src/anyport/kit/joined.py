@@ -67,7 +67,8 @@ def _asked(path: Path, digest: str, engine: Engine, view: View, source: str, for
             text = as_case(bundle, engine, view, source, sure=form == "auto")
             if form == "case" or not d.longest or len(text.encode()) <= d.longest:
                 return Asked(text)
-            why = Impossible(f"{len(text.encode()):,} bytes of SQL, and {d.name} takes {d.longest:,} in one statement")
+            size = f"the model is {len(text.encode()):,} bytes of SQL"
+            why = Impossible(f"{size}; {d.name} takes {d.longest:,} in one statement")
         except Impossible as error:
             if form == "case":
                 raise

@@ -154,7 +154,8 @@ def run(artifact: Artifact) -> Iterator[Running]:
             name = "ONNX Runtime in BigQuery's stead"
             yield Running(predictor, Engine(name, version, f"{process} and DuckDB", "stand-in"))
         return
-    if not nodes.fills(up) and (jars := zetasql.folder()) is not None:
+    fills = nodes.fills(up)
+    if not fills and (jars := zetasql.folder()) is not None:
         text = shown if file == "up.sql" else shipped(artifact, file)[0]
         with zetasql.answering(
             jars, bundle.signature, view, BIGQUERY, dataset=options.dataset, statement=text
@@ -162,7 +163,7 @@ def run(artifact: Artifact) -> Iterator[Running]:
             name = "ZetaSQL, Google's own implementation of GoogleSQL"
             yield Running(google, Engine(name, zetasql.VERSION, f"pid {pid}: {file}", "emulated"))
         return
-    made = [one for text in (*nodes.fills(up), shown) for one in transpiled(text, "bigquery")]
+    made = [one for text in (*fills, shown) for one in transpiled(text, "bigquery")]
     with standing_in(bundle.signature, view, options.dataset, made) as (predictor, version):
         yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, process, "stand-in"))
 

@@ -16,6 +16,7 @@ TEXT = 900_000
 """Characters of entries in one statement, which may have 1,024,000 (https://cloud.google.com/bigquery/quotas#query_jobs).
 They are one literal and no parameters, of which a query has at most 10,000, nor rows of VALUES, each of which is
 planned."""
+MADE = "create or replace table "
 WHOLE = ("node", "slot", "low", "high")
 
 
@@ -35,32 +36,36 @@ def filling(found: Asked) -> list[str]:
     """Fill another table, and put it in place in one statement. It is called by what is in it, so the view that is
     there has its own until it is replaced."""
     fresh = f"{found.table.removesuffix('`')}_new`"
-    kinds = ", ".join(f"{c} {BIGQUERY.types['bigint' if c in WHOLE else 'double']}" for c in found.columns)
+    kinds = ", ".join(f"{c} {kind(c)}" for c in found.columns)
     listed = ", ".join(found.columns)
     cells = ", ".join(cell(c, i + 1) for i, c in enumerate(found.columns))
     return [
-        f"create or replace table {fresh} ({kinds})",
+        f"{MADE}{fresh} ({kinds})",
         *(
             f"insert into {fresh} ({listed}) select {cells} from "
             f"(select split(line, ',') as cells from unnest(split('{';'.join(batch)}', ';')) as line)"
             for batch in joined.batches(found.lines, TEXT)
         ),
-        f"create or replace table {found.table} as select * from {fresh}",
+        f"{MADE}{found.table} as select * from {fresh}",
         f"drop table {fresh}",
     ]
 
 
 def fills(up: Sequence[str]) -> list[str]:
     """Of the statements of up.sql those that fill the table."""
-    return [t for t in up if t.startswith(("create or replace table ", "insert into ", "drop table "))]
+    return [t for t in up if t.startswith((MADE, "insert into ", "drop table "))]
 
 
 def cell(column: str, i: int) -> str:
     """A column's value out of a line; what a line has not is empty."""
     text = f"cells[ordinal({i})]"
-    if column in COLUMNS:
-        return f"cast({text} as {BIGQUERY.types['bigint' if column in WHOLE else 'double']})"
-    return f"cast(nullif({text}, '') as {BIGQUERY.types['double']})"
+    there = text if column in COLUMNS else f"nullif({text}, '')"
+    return f"cast({there} as {kind(column)}) as {column}"
+
+
+def kind(column: str) -> str:
+    """The type of a column."""
+    return BIGQUERY.types["bigint" if column in WHOLE else "double"]
 
 
 def emptied(found: Asked) -> str:
