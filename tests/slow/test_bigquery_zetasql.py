@@ -108,6 +108,14 @@ def test_rows_too_many_for_one_message_are_asked_in_parts_and_an_error_in_one_is
             small.predict({"y": Column(np.array([1]))})
 
 
+def test_a_text_as_long_as_bigquery_takes_it_is_analysed() -> None:
+    """Google's analysis of it is then more than a message."""
+    expression = f"case {' '.join(f'when x = {i} then {i}.5e0' for i in range(34_000))} else 0e0 end"
+    assert 900_000 < len(expression) < BIGQUERY.longest
+    with asking(expression) as small:
+        assert answers(small, [0, 33_999, -1]) == [0.5, 33_999.5, 0.0]
+
+
 def answers(predictor: zetasql.GooglePredictor, x: Any) -> list[float]:
     found: list[float] = predictor.predict({"x": Column(np.array(x, np.int64))}).outputs["prediction"].values.tolist()
     return found
