@@ -65,7 +65,8 @@ def home(common: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.delenv("ANYPORT_TRUST", raising=False)
+        for variable in ("ANYPORT_TRUST", "ANYPORT_ZETASQL"):
+            patch.delenv(variable, raising=False)
         yield folder
 
 

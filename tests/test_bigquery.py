@@ -28,6 +28,7 @@ def test_the_shipped_query_answers_as_the_original_did(shelf: packed.Shelf, tmp_
     with bigquery.run(made) as running:
         found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
         assert running.engine.proof == "stand-in"
+        assert "ANYPORT_ZETASQL names no ZetaSQL" in running.engine.process
     assert found.ok, found.says()
 
 

@@ -18,7 +18,7 @@ import anyport
 from anyport import targets
 from anyport.batch import Column
 from anyport.bundle import Bundle, read
-from anyport.errors import Impossible
+from anyport.errors import Impossible, Mistake
 from anyport.kit import joined as forms
 from anyport.kit.database import KEY, create
 from anyport.kit.standin import StandIn, transpiled
@@ -28,7 +28,8 @@ from anyport.sql.dialect import Dialect
 from anyport.sql.dialects import BIGQUERY, LARGEST, TSQL
 from anyport.sql.expr import Pool
 from anyport.sql.joins import joined
-from anyport.targets import sqlserver
+from anyport.target import Sql
+from anyport.targets import bigquery, sqlserver
 from anyport.targets.bigquery import nodes as of_google
 from anyport.targets.sqlserver import nodes as of_microsoft
 from anyport.targets.sqlserver.rules import in_duckdb, lawful

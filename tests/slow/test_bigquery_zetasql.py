@@ -108,6 +108,14 @@ def test_rows_too_many_for_one_message_are_asked_in_parts_and_an_error_in_one_is
             small.predict({"y": Column(np.array([1]))})
 
 
+def test_a_text_as_long_as_bigquery_takes_it_is_analysed() -> None:
+    """Google's analysis of it is then more than a message."""
+    expression = f"case {' '.join(f'when x = {i} then {i}.5e0' for i in range(34_000))} else 0e0 end"
+    assert 900_000 < len(expression) < BIGQUERY.longest
+    with asking(expression) as small:
+        assert answers(small, [0, 33_999, -1]) == [0.5, 33_999.5, 0.0]
+
+
 def answers(predictor: zetasql.GooglePredictor, x: Any) -> list[float]:
     found: list[float] = predictor.predict({"x": Column(np.array(x, np.int64))}).outputs["prediction"].values.tolist()
     return found
@@ -134,6 +142,28 @@ def test_what_is_out_of_range_is_an_error_as_in_bigquery(expression: str, says: 
     """What the dialect is told by `raises`: https://cloud.google.com/bigquery/docs/reference/standard-sql/operators"""
     with asking(expression) as small, pytest.raises(BadData, match=says):
         answers(small, [2])
+
+
+def test_google_reads_every_text_and_double_as_it_was_written(google: zetasql.ZetaSql) -> None:
+    """Each character of Unicode; numbers of every size, bit by bit."""
+
+    def read_back(written: list[str]) -> list[Any]:
+        said = google.ask(op="answer", sql=f"select {', '.join(written)}", dataset="d", table="t", columns=[], rows=[])
+        assert "refused" not in said, said
+        found: list[Any] = said["rows"][0]
+        return found
+
+    every = "".join(chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000)  # no NUL, no surrogates
+    for part in (every[i : i + 20_000] for i in range(0, len(every), 20_000)):
+        assert read_back([BIGQUERY.literal(part)]) == [part]
+    for text in ("it's", "a\\b", "\\'", "\\x41", "\\u0041", '"', "`", "--", "/*", "${x}"):
+        assert read_back([BIGQUERY.literal(text)]) == [text]
+    bits = np.random.default_rng(0).integers(-(2**63), 2**63, 20_000).view(np.float64)
+    extremes = [5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -0.0, 0.1, 1e22, 9007199254740993.0]
+    values = np.concatenate([bits[np.isfinite(bits)], extremes, [np.inf, -np.inf]])
+    for some in np.array_split(values, 20):
+        found = np.array([float(v) for v in read_back([BIGQUERY.alone(float(v)) for v in some])])
+        np.testing.assert_array_equal(found.view(np.int64), some.view(np.int64))
 
 
 @pytest.mark.parametrize("name", [n for n, e in zoo.load().items() if e.form == "graph"])

@@ -370,8 +370,7 @@ def selected(model: Compiled, d: Dialect, source: str, *, keys: Sequence[str] = 
         *(f"case when {answered} then {v.text} end as {d.ident(v.name)}" for v in made.answers),
         f"why as {d.ident(REFUSAL)}",
     ]
-    chain = ",\n".join(parts)
-    return f"with {chain}\nselect\n  " + ",\n  ".join(last) + f"\nfrom layer{len(parts) - 1}"
+    return "with " + ",\n".join(parts) + "\nselect\n  " + ",\n  ".join(last) + f"\nfrom layer{len(parts) - 1}"
 
 
 def end(d: Dialect, width: int) -> str:

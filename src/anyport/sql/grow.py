@@ -4,6 +4,7 @@ and trees replaced in a model by nodes of an engine's own words."""
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,9 +13,9 @@ from typing import Any, Literal
 from anyport.sql.compile import Compiled
 from anyport.sql.expr import Node, order
 from anyport.sql.fold import Folder
+from anyport.sql.missing import may_be_gone
 from anyport.sql.named import lets
 from anyport.sql.tree import ENDS, LINK, Tree
-from anyport.sql.write import may_be_gone
 
 Kind = Literal["number", "truth", "set"]
 
@@ -211,7 +212,7 @@ def shaped(folder: Folder, trees: Sequence[Node]) -> Shaped:
     return Shaped(features, shapes, at)
 
 
-class Grower:
+class Grower(ABC):
     """Replaces the trees of a model. Which nodes stand for them its `forest`, `value` and `sum` say."""
 
     def __init__(self, model: Compiled) -> None:
@@ -222,13 +223,13 @@ class Grower:
         self.standing: set[int] = set()
         """Trees that something stands for."""
 
+    @abstractmethod
     def forest(self, trees: Sequence[Node]) -> None:
         """Make what stands for trees that do not need each other's answers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value(self, node: Node) -> Node:
         """What stands for an expression whose arguments are all remade, a tree too."""
-        raise NotImplementedError
 
     def sum(self, node: Node) -> Node | None:
         """What stands for a sum with several trees in it; None: the same sum of what stands for its terms."""

@@ -80,8 +80,10 @@ public class Driver {
     try {
       Analyzer.analyzeStatement(sql, world.options, world.catalog);
     } catch (SqlException error) {
-      // it was analysed, and the resolved tree that comes back nests deeper than protobuf reads in Java
-      if (!(root(error) instanceof InvalidProtocolBufferException)) {
+      // it was analysed, and the resolved tree that comes back is more than one message, or nests deeper than protobuf
+      // reads in Java
+      boolean large = error.getMessage().contains("gRPC message exceeds maximum size");
+      if (!large && !(root(error) instanceof InvalidProtocolBufferException)) {
         throw error;
       }
     }

@@ -164,8 +164,9 @@ def run(artifact: Artifact) -> Iterator[Running]:
             yield Running(google, Engine(name, zetasql.VERSION, f"pid {pid}: {file}", "emulated"))
         return
     made = [one for text in (*fills, shown) for one in transpiled(text, "bigquery")]
+    why = "ZetaSQL is not asked for a query of joins" if fills else f"{zetasql.VARIABLE} names no ZetaSQL"
     with standing_in(bundle.signature, view, options.dataset, made) as (predictor, version):
-        yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, process, "stand-in"))
+        yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, f"{process}; {why}", "stand-in"))
 
 
 @contextmanager
