@@ -29,8 +29,10 @@ TARGETS = [one for one in ALL if not spec(one).answers and spec(one).kind != "da
 """Those whose engine is no service (tests/slow does the same with the others) and that answer from the bundle."""
 DATABASES = [
     one for one in ALL if not spec(one).answers and spec(one).kind == "database" and one.values[0] != "pgvector"
-]
-"""Those that answer from SQL text: it is this that one would change."""
+    and not engines.elsewhere(str(one.values[0]))
+]  # fmt: skip
+"""Those that answer from SQL text: it is this that one would change. An engine in another environment is asked so by
+slow tests of its own."""
 
 
 @pytest.fixture(scope="module")

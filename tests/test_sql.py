@@ -23,7 +23,7 @@ from anyport.golden.store import read as read_golden
 from anyport.kit import database
 from anyport.kit.database import answers, create, outcome
 from anyport.signature import Field, Signature
-from anyport.sql import fold, write
+from anyport.sql import fold, missing
 from anyport.sql.compile import Compiled, compiled, selected, values_of, whole
 from anyport.sql.dialect import DUCKDB, POSTGRES, SQLITE, Dialect
 from anyport.sql.expr import Node, Pool, evaluate, order
@@ -257,7 +257,7 @@ def test_every_expression_is_looked_at_a_few_times_only(monkeypatch: pytest.Monk
         looked += len(found)
         return found
 
-    for module in (fold, write):
+    for module in (fold, missing):
         monkeypatch.setattr(module, "order", counted)
     pool = Pool()
     made = pool.node("column", (), ("x", False), "f")
