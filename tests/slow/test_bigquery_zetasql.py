@@ -144,11 +144,45 @@ def test_what_is_out_of_range_is_an_error_as_in_bigquery(expression: str, says: 
         answers(small, [2])
 
 
+@pytest.mark.parametrize("name", ["boosted_trees", "lightgbm_categories", "outliers", "xgboost_numbers"])
+def test_trees_as_a_table_are_filled_and_joined_by_google_too(shelf: packed.Shelf, tmp_path: Path, name: str) -> None:
+    bundle = read(shelf.bundle(name))
+    made = targets.build(bundle, "bigquery", tmp_path / "artefact", form="joins")
+    assert "insert into" in (made.path / "up.sql").read_text()
+    with bigquery.run(made) as running:
+        found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
+    assert running.engine.proof == "emulated"
+    assert found.ok, found.says()
+
+
+def test_a_table_of_nodes_is_filled_as_its_statements_say(
+    shelf: packed.Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = read(shelf.bundle("xgboost_numbers"))
+    made = targets.build(bundle, "bigquery", tmp_path / "artefact", form="joins")
+    file = made.path / "up.sql"
+    shipped = file.read_text()
+    before, found, after = shipped.partition("split('0,1,")  # the first node, and its cut
+    cut, comma, after = after.partition(",")
+    assert found
+    file.write_text(f"{before}{found}{float(cut) + 1}{comma}{after}")
+    with bigquery.run(made) as running:
+        assert not judged(bundle, running.predictor.predict(golden_inputs(bundle))).ok
+    file.write_text(shipped.replace("split(line", "splitt(line"))
+    with pytest.raises(Impossible, match="Function not found: splitt"), bigquery.run(made):
+        pass
+    file.write_text(shipped)
+    monkeypatch.setattr(zetasql, "FILLED", 100)
+    with bigquery.run(made) as running:
+        assert running.engine.proof == "stand-in"
+        assert "too many for ZetaSQL" in running.engine.process
+
+
 def test_google_reads_every_text_and_double_as_it_was_written(google: zetasql.ZetaSql) -> None:
     """Each character of Unicode; numbers of every size, bit by bit."""
 
     def read_back(written: list[str]) -> list[Any]:
-        said = google.ask(op="answer", sql=f"select {', '.join(written)}", dataset="d", table="t", columns=[], rows=[])
+        said = google.ask(op="answer", sql=f"select {', '.join(written)}", dataset="d", tables={})
         assert "refused" not in said, said
         found: list[Any] = said["rows"][0]
         return found

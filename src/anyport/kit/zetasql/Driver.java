@@ -1,9 +1,9 @@
 // Google's implementation of GoogleSQL behind lines of JSON: one question a line on stdin, one answer a line on stdout.
 //
-//   {"op": "analyze", "sql", "dataset", "table", "columns"}            -> {}
-//   {"op": "answer", "sql", "dataset", "table", "columns", "rows"}     -> {"rows"}
+//   {"op": "analyze", "sql", "dataset", "tables"}     -> {}
+//   {"op": "answer", "sql", "dataset", "tables"}      -> {"columns", "rows"}
 //
-// "columns" are pairs of a name and a type of GoogleSQL. Doubles are texts, times microseconds since 1970. What Google
+// "tables" are {name: {"columns", "rows"}}, "columns" pairs of a name and a type of GoogleSQL. Doubles are texts, times microseconds since 1970. What Google
 // refuses is {"refused": its words}. https://github.com/google/zetasql/tree/master/java/com/google/zetasql
 
 import com.google.gson.JsonArray;
@@ -19,6 +19,7 @@ import com.google.zetasql.ArrayType;
 import com.google.zetasql.LanguageOptions;
 import com.google.zetasql.PreparedQuery;
 import com.google.zetasql.SimpleCatalog;
+import com.google.zetasql.SimpleColumn;
 import com.google.zetasql.SimpleTable;
 import com.google.zetasql.SqlException;
 import com.google.zetasql.StructType;
@@ -39,6 +40,7 @@ import java.io.PrintStream;
 import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -61,22 +63,19 @@ public class Driver {
   static JsonObject answer(JsonObject asked) {
     String sql = asked.get("sql").getAsString();
     String dataset = asked.get("dataset").getAsString();
-    String table = asked.get("table").getAsString();
-    List<StructField> fields = new ArrayList<>();
-    for (JsonElement pair : asked.getAsJsonArray("columns")) {
-      fields.add(new StructField(pair.getAsJsonArray().get(0).getAsString(),
-          TypeFactory.createSimpleType(kind(pair.getAsJsonArray().get(1).getAsString()))));
-    }
+    JsonObject tables = asked.getAsJsonObject("tables");
     return asked.get("op").getAsString().equals("analyze")
-        ? analyzed(sql, dataset, table, fields)
-        : evaluated(sql, dataset, table, TypeFactory.createStructType(fields), asked.getAsJsonArray("rows"));
+        ? analyzed(sql, dataset, tables) : evaluated(sql, dataset, tables);
   }
 
-  static JsonObject analyzed(String sql, String dataset, String name, List<StructField> fields) {
+  static JsonObject analyzed(String sql, String dataset, JsonObject tables) {
     World world = new World(language());
-    SimpleTable table = new SimpleTable(name);
-    fields.forEach(field -> table.addSimpleColumn(field.getName(), field.getType()));
-    world.catalog.addNewSimpleCatalog(dataset).addSimpleTable(table);
+    SimpleCatalog place = world.catalog.addNewSimpleCatalog(dataset);
+    for (String name : tables.keySet()) {
+      SimpleTable table = new SimpleTable(name);
+      row(tables, name).getFieldList().forEach(f -> table.addSimpleColumn(f.getName(), f.getType()));
+      place.addSimpleTable(table);
+    }
     try {
       Analyzer.analyzeStatement(sql, world.options, world.catalog);
     } catch (SqlException error) {
@@ -90,36 +89,75 @@ public class Driver {
     return new JsonObject();
   }
 
-  // Only tables outside datasets can have rows here. So the dataset is such a table, of one row, in which the table is
-  // an array of rows, which is what FROM dataset.table then reads: the text stays as it is.
-  static JsonObject evaluated(String sql, String dataset, String name, StructType type, JsonArray given) {
-    List<Value> rows = new ArrayList<>();
-    for (JsonElement cells : given) {
-      List<Value> row = new ArrayList<>();
-      for (int i = 0; i < type.getFieldCount(); i++) {
-        row.add(value(type.getField(i).getType(), cells.getAsJsonArray().get(i)));
-      }
-      rows.add(Value.createStructValue(type, row));
-    }
-    ArrayType array = TypeFactory.createArrayType(type);
+  // Only tables outside datasets can have rows here. So the dataset is such a table, of one row, in which each table is
+  // an array of rows, which is what FROM dataset.table then reads: the text stays as it is. Without a dataset ("") the
+  // tables are what the text calls by their names alone.
+  static JsonObject evaluated(String sql, String dataset, JsonObject tables) {
+    List<SimpleTable> made = new ArrayList<>();
+    Map<String, TableContent> contents = new HashMap<>();
     SimpleTable whole = new SimpleTable(dataset);
-    whole.addSimpleColumn(name, array);
-    TableContent content = TableContent.create(List.of(List.of(Value.createArrayValue(array, rows))));
+    List<Value> arrays = new ArrayList<>();
+    for (String name : tables.keySet()) {
+      StructType type = row(tables, name);
+      SimpleTable table = new SimpleTable(name);
+      type.getFieldList().forEach(f -> table.addSimpleColumn(f.getName(), f.getType()));
+      List<List<Value>> rows = new ArrayList<>();
+      for (JsonElement cells : tables.getAsJsonObject(name).getAsJsonArray("rows")) {
+        List<Value> row = new ArrayList<>();
+        for (int i = 0; i < type.getFieldCount(); i++) {
+          row.add(value(type.getField(i).getType(), cells.getAsJsonArray().get(i)));
+        }
+        rows.add(row);
+      }
+      if (dataset.isEmpty()) {
+        made.add(table);
+        contents.put(name, TableContent.create(rows));
+        continue;
+      }
+      ArrayType array = TypeFactory.createArrayType(type);
+      whole.addSimpleColumn(name, array);
+      List<Value> structs = new ArrayList<>();
+      rows.forEach(row -> structs.add(Value.createStructValue(type, row)));
+      arrays.add(Value.createArrayValue(array, structs));
+    }
+    if (!dataset.isEmpty()) {
+      made.add(whole);
+      contents.put(dataset, TableContent.create(List.of(arrays)));
+    }
+    JsonArray columns = new JsonArray();
     JsonArray found = new JsonArray();
-    EVALUATED.catalog.addSimpleTable(whole);
+    made.forEach(EVALUATED.catalog::addSimpleTable);
     try (PreparedQuery query = PreparedQuery.builder().setSql(sql).setAnalyzerOptions(EVALUATED.options)
-        .setCatalog(EVALUATED.catalog).setTablesContents(Map.of(dataset, content)).prepare()) {
+        .setCatalog(EVALUATED.catalog).setTablesContents(contents)
+        .prepare()) {
+      for (SimpleColumn column : query.getColumns()) {
+        JsonArray pair = new JsonArray();
+        pair.add(column.getName());
+        pair.add(column.getType().typeName(ProductMode.PRODUCT_EXTERNAL));
+        columns.add(pair);
+      }
       for (List<Value> row : query.execute(Map.of()).getTableData()) {
         JsonArray cells = new JsonArray();
         row.forEach(cell -> cells.add(json(cell)));
         found.add(cells);
       }
     } finally {
-      EVALUATED.catalog.removeSimpleTable(whole);
+      made.forEach(EVALUATED.catalog::removeSimpleTable);
     }
     JsonObject said = new JsonObject();
+    said.add("columns", columns);
     said.add("rows", found);
     return said;
+  }
+
+  // What a row of a table is made of.
+  static StructType row(JsonObject tables, String name) {
+    List<StructField> fields = new ArrayList<>();
+    for (JsonElement pair : tables.getAsJsonObject(name).getAsJsonArray("columns")) {
+      fields.add(new StructField(pair.getAsJsonArray().get(0).getAsString(),
+          TypeFactory.createSimpleType(kind(pair.getAsJsonArray().get(1).getAsString()))));
+    }
+    return TypeFactory.createStructType(fields);
   }
 
   static Throwable root(Throwable error) {

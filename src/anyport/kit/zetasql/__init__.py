@@ -56,8 +56,19 @@ JARS = {
 """Path below a Maven repository → SHA-256. The client's own list names a protobuf that it does not run with."""
 SECONDS = 300
 """The longest that a jar may take to come."""
-TOO_LARGE = re.compile(r"message (larger than max|exceeds maximum size)")
-"""What gRPC says, its server and its client, of more than 4 MiB; neither can be told to take more."""
+TOO_LARGE = re.compile(r"message (larger than max|exceeds maximum size)|Out of memory for MemoryAccountant")
+"""What gRPC, its server or its client, says of more than 4 MiB, and the evaluator of more than 128 MB between its
+steps; none of them can be told to take more."""
+FILLED = 1_500_000
+"""Characters of the statements that fill a table of nodes, the rows of which go with each question in a message."""
+FILLS = re.compile(
+    r"(?P<what>create or replace table|insert into|drop table) `[^`]+`\.`(?P<name>[^`]+)`(?: \((?P<columns>[^()]+)\))?"
+    r"(?:(?: as)? (?P<query>select .+))?",
+    re.S,
+)
+"""The statements that fill a table."""
+Tables = dict[str, dict[str, Any]]
+"""Name → columns and rows, as the driver takes them."""
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """It lives for seconds, most of them spent in Google's library, which is no Java."""
 
@@ -142,10 +153,11 @@ class GooglePredictor:
     """Answers a batch by the shipped query over a table of the batch's own types."""
 
     def __init__(
-        self, signature: Signature, view: View, d: Dialect, query: str, *, dataset: str, zeta: ZetaSql
+        self, signature: Signature, view: View, d: Dialect, query: str, *, dataset: str, tables: Tables, zeta: ZetaSql
     ) -> None:
-        """`query` reads the table in the dataset."""
+        """`query` reads the table in the dataset, and maybe those of `tables`; dataset "": by their names alone."""
         self.signature, self.view, self.dialect, self.dataset, self.zeta = signature, view, d, dataset, zeta
+        self.tables = tables
         named, ident = ", ".join(map(d.ident, answers(signature))), d.ident(view.view)
         self.sql = f"with {ident} as (\n{query}\n)\nselect {named} from {ident} order by {d.ident(view.keys[0])}"
 
@@ -165,11 +177,10 @@ class GooglePredictor:
             raise BadData(f"ZetaSQL gave {len(found)} answers to {n} rows")
         return outcome(self.signature, found)
 
-    def asked(self, kinds: Sequence[tuple[str, str]], listed: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def asked(self, kinds: Sequence[Sequence[str]], listed: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Rows of answers; in halves where the rows or their answers are too many for one message."""
-        said = self.zeta.ask(
-            op="answer", sql=self.sql, dataset=self.dataset, table=self.view.table, columns=kinds, rows=listed
-        )
+        tables = {**self.tables, self.view.table: {"columns": kinds, "rows": listed}}
+        said = self.zeta.ask(op="answer", sql=self.sql, dataset=self.dataset, tables=tables)
         if "refused" not in said:
             answered: list[Any] = said["rows"]
             return answered
@@ -192,17 +203,58 @@ def cell(value: Any) -> Any:
 
 @contextmanager
 def answering(
-    jars: Path, signature: Signature, view: View, d: Dialect, *, dataset: str, statement: str
+    jars: Path,
+    signature: Signature,
+    view: View,
+    d: Dialect,
+    *,
+    dataset: str,
+    statement: str,
+    before: Sequence[str] = (),
 ) -> Iterator[tuple[GooglePredictor, int]]:
-    """A predictor of a shipped statement, CREATE VIEW or the query alone, and the process that evaluates it.
+    """A predictor of a shipped statement, CREATE VIEW or the query alone, and the process that evaluates it; `before`
+    are the statements that fill the tables beside the rows.
 
-    The statement is analysed as it is shipped, and its query evaluated. Impossible where Google refuses it.
+    Each is analysed as it is shipped, and its query evaluated. Impossible where Google refuses one.
     """
-    query = statement.partition(" as\n")[2] if statement.startswith("create ") else statement
     types = {name: d.type_of(f) for f in signature.inputs for name in columns(Signature(inputs=(f,), outputs=()))}
+    kinds = [*types.items(), *((key, d.types["bigint"]) for key in view.keys)]
+    query = statement.partition(" as\n")[2] if statement.startswith("create ") else statement
     with started(jars) as zeta:
-        said = zeta.ask(op="analyze", sql=statement, dataset=dataset, table=view.table,
-                        columns=[*types.items(), *((key, d.types["bigint"]) for key in view.keys)])  # fmt: skip
-        if "refused" in said:
-            raise Impossible(f"Google's own analyzer refuses the shipped text: {said['refused']}")
-        yield GooglePredictor(signature, view, d, query, dataset=dataset, zeta=zeta), zeta.held.pid
+        tables: Tables = {}
+        for text in before:
+            fill(zeta, text, dataset, tables)
+        taken(zeta.ask(op="analyze", sql=statement, dataset=dataset,
+                       tables={**tables, view.table: {"columns": kinds, "rows": []}}))  # fmt: skip
+        if tables:  # as arrays of one row they would be counted again with each row that is joined
+            query, dataset = query.replace(f"{d.ident(dataset)}.", ""), ""
+        yield GooglePredictor(signature, view, d, query, dataset=dataset, tables=tables, zeta=zeta), zeta.held.pid
+
+
+def fill(zeta: ZetaSql, statement: str, dataset: str, tables: Tables) -> None:
+    """What a statement, analysed by Google, makes of the tables: the rows that it puts there are those of its query."""
+    taken(zeta.ask(op="analyze", sql=statement, dataset=dataset, tables=tables))
+    found = FILLS.fullmatch(statement)
+    if found is None:
+        raise BadBundle(f"no table is filled by {statement[:80]!r}", fix="anyport build again")
+    name, listed, query = found["name"], found["columns"], found["query"]
+    if found["what"] == "drop table":
+        del tables[name]
+    elif query is None:
+        tables[name] = {"columns": [column.split(" ") for column in listed.split(", ")], "rows": []}
+    else:
+        said = taken(zeta.ask(op="answer", sql=query.replace(f"`{dataset}`.", ""), dataset="", tables=tables))
+        if found["what"] == "insert into":
+            into = tables[name]
+            if [c for c, _ in into["columns"]] != listed.split(", "):
+                raise BadBundle(f"{name} is not filled in the order of its columns", fix="anyport build again")
+            tables[name] = {**into, "rows": [*into["rows"], *said["rows"]]}
+        else:
+            tables[name] = {"columns": said["columns"], "rows": said["rows"]}
+
+
+def taken(said: dict[str, Any]) -> dict[str, Any]:
+    """An answer. Impossible with the words of Google that there is none."""
+    if "refused" in said:
+        raise Impossible(f"Google's own analyzer refuses the shipped text: {said['refused']}")
+    return said

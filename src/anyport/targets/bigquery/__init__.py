@@ -155,16 +155,17 @@ def run(artifact: Artifact) -> Iterator[Running]:
             yield Running(predictor, Engine(name, version, f"{process} and DuckDB", "stand-in"))
         return
     fills = nodes.fills(up)
-    if not fills and (jars := zetasql.folder()) is not None:
+    large = sum(map(len, fills)) > zetasql.FILLED
+    if not large and (jars := zetasql.folder()) is not None:
         text = shown if file == "up.sql" else shipped(artifact, file)[0]
         with zetasql.answering(
-            jars, bundle.signature, view, BIGQUERY, dataset=options.dataset, statement=text
+            jars, bundle.signature, view, BIGQUERY, dataset=options.dataset, statement=text, before=fills
         ) as (google, pid):  # fmt: skip
             name = "ZetaSQL, Google's own implementation of GoogleSQL"
             yield Running(google, Engine(name, zetasql.VERSION, f"pid {pid}: {file}", "emulated"))
         return
     made = [one for text in (*fills, shown) for one in transpiled(text, "bigquery")]
-    why = "ZetaSQL is not asked for a query of joins" if fills else f"{zetasql.VARIABLE} names no ZetaSQL"
+    why = "its nodes are too many for ZetaSQL" if large else f"{zetasql.VARIABLE} names no ZetaSQL"
     with standing_in(bundle.signature, view, options.dataset, made) as (predictor, version):
         yield Running(predictor, Engine("DuckDB in BigQuery's stead", version, f"{process}; {why}", "stand-in"))
 
