@@ -14,6 +14,7 @@ import zoo
 from conforming import unfit
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tampering import change_the_numbers
 from test_sql import HOSTILE, golden_inputs, judged
 
 from anyport import targets
@@ -54,6 +55,14 @@ def test_the_shipped_view_answers_as_the_original_did(shelf: packed.Shelf, tmp_p
         found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
         assert running.engine.proof == "native"
     assert found.ok, found.says()
+
+
+def test_numbers_changed_in_the_view_are_found_out(shelf: packed.Shelf, tmp_path: Path) -> None:
+    bundle = read(shelf.bundle("xgboost_numbers"))
+    made = targets.build(bundle, "clickhouse", tmp_path / "artefact")
+    change_the_numbers(made.path)
+    with clickhouse.run(made) as running:
+        assert not judged(bundle, running.predictor.predict(golden_inputs(bundle))).ok
 
 
 @settings(max_examples=200, deadline=None)
