@@ -43,7 +43,7 @@ test-slow: $(READY) envs .envs/zetasql/.ready ## heavy frameworks, each in an en
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
 	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_clickhouse.py
 	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal --target clickhouse tests/slow/test_zoo_targets.py
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py tests/slow/test_bigquery_zetasql.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py tests/slow/test_bigquery_zetasql.py tests/test_joins.py
 
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_docker.py tests/slow/test_docker_functions.py tests/slow/test_lambda_docker.py tests/slow/test_azurite.py
