@@ -218,7 +218,10 @@ def test_a_connection_that_sends_nothing_is_closed(strict: Running) -> None:
         assert sock.recv(10) == b""
 
 
-def test_a_client_that_does_not_read_is_dropped(homes: Path) -> None:
+def test_a_client_that_does_not_read_is_dropped(
+    homes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(guard, "RATE", 1 << 16)  # what is unread is up to two answers of 120 KB: 46 s at 4096 a second
     with up(homes, read_timeout=1) as running, socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", running.port))
@@ -237,7 +240,9 @@ def test_a_client_that_does_not_read_is_dropped(homes: Path) -> None:
             return False
 
         until(dropped, 30)
+        assert not running.app.connections
         assert running.ask(ROWS[0]).status == 200
+    assert not caplog.records, "an answer that nobody takes is no error of ours"
 
 
 def test_a_model_that_takes_too_long_is_504_and_its_thread_goes_on(homes: Path, held: list[Held]) -> None:

@@ -53,6 +53,8 @@ class Guarded(HttpToolsProtocol):
         """Why a callback stopped the parser."""
         self.refused = False
         """Nothing more is taken from it."""
+        self.answering: RequestResponseCycle | None = None
+        """The request that ASGI works on; `cycle` is the newest, which may wait behind it."""
 
     def settle(self) -> None:
         """Answer what is held."""
@@ -63,6 +65,19 @@ class Guarded(HttpToolsProtocol):
         most = self.host.site.settings.max_connections
         if len(self.connections) > most:
             self.refuse(guard.full(most))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: uvicorn tells the newest request alone, and the one being answered would still write."""
+        if self.answering is not None:
+            self.answering.disconnected = True
+        super().connection_lost(exc)
+
+    def on_headers_complete(self) -> None:
+        """A request for ASGI, which begins now unless one before it is still open."""
+        before = self.cycle
+        super().on_headers_complete()
+        if before is None or before.response_complete:
+            self.answering = self.cycle
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.heading:
@@ -174,5 +189,6 @@ class Guarded(HttpToolsProtocol):
         return answered and not self.unanswered and self.seen < since
 
     def on_response_complete(self) -> None:
+        self.answering = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
         self.seen = perf_counter()
