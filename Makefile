@@ -32,18 +32,22 @@ envs: .envs/torch/.ready .envs/tensorflow/.ready .envs/mlflow/.ready .envs/kserv
 	@$(BIN)/uv pip install -q --python .envs/$*/bin/python -r envs/$*.txt -e '.[serve]'
 	@touch $@
 
+.envs/tsql/.ready: src/anyport/kit/tsql/__init__.py src/anyport/kit/tsql/Driver.cs $(READY)
+	@$(BIN)/python -m anyport.kit.tsql .envs/tsql
+	@touch $@
+
 .envs/zetasql/.ready: src/anyport/kit/zetasql/__init__.py $(READY)
 	@$(BIN)/python -m anyport.kit.zetasql .envs/zetasql
 	@touch $@
 
-test-slow: $(READY) envs .envs/zetasql/.ready ## heavy frameworks, each in an environment of its own, and the slow tests
+test-slow: $(READY) envs .envs/zetasql/.ready .envs/tsql/.ready ## heavy frameworks, each in an environment of its own, and the slow tests
 	.envs/torch/bin/python -m pytest -m slow tests/slow/test_framework_torch.py tests/slow/test_deep_targets.py
 	.envs/tensorflow/bin/python -m pytest -m slow tests/slow/test_framework_keras.py tests/slow/test_deep_targets.py
 	.envs/mlflow/bin/python -m pytest -m slow tests/slow/test_framework_mlflow.py tests/slow/test_client_mlflow.py
 	.envs/kserve/bin/python -m pytest -m slow tests/slow/test_client_kserve.py
 	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_clickhouse.py
 	.envs/clickhouse/bin/python -m pytest -m slow -n 2 --dist worksteal --target clickhouse tests/slow/test_zoo_targets.py
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py tests/slow/test_bigquery_zetasql.py tests/test_joins.py
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_projects.py tests/slow/test_zoo_targets.py tests/slow/test_pgvector_page.py tests/slow/test_pgvector_minilm.py tests/slow/test_bigquery_zetasql.py tests/slow/test_sqlserver_tsql.py tests/test_joins.py
 
 test-docker: $(READY) .envs/cloud/.ready ## images in a real Docker engine (it must run), and under the clouds' local modes
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal tests/slow/test_docker.py tests/slow/test_docker_functions.py tests/slow/test_lambda_docker.py tests/slow/test_azurite.py

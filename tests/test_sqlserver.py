@@ -13,7 +13,8 @@ from test_sql import HOSTILE, SOME, golden_inputs, judged
 
 from anyport import targets
 from anyport.bundle import read
-from anyport.errors import Impossible, Mistake
+from anyport.errors import Impossible, Missing, Mistake
+from anyport.kit import tsql
 from anyport.kit.standin import StandIn
 from anyport.sql.dialects import TSQL
 from anyport.target import Sql
@@ -90,3 +91,33 @@ def test_what_sql_server_cannot_name_is_refused_before_any_work(shelf: packed.Sh
     words = sqlserver.fits(read(shelf.bundle("documents")), sqlserver.Options())
     assert words is not None
     assert words.fix == sqlserver.INSTEAD
+
+
+def test_microsoft_s_parser_is_asked_where_a_folder_is_named_and_what_lacks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(tsql.VARIABLE, raising=False)
+    assert tsql.folder() is None
+    monkeypatch.setenv(tsql.VARIABLE, str(tmp_path))
+    with pytest.raises(Missing, match=r"lacks Microsoft\.SqlServer\.SqlParser\.dll") as lacking:
+        tsql.folder()
+    assert lacking.value.fix == f"python -m anyport.kit.tsql {tmp_path}"
+    for name in (*tsql.LIBRARIES, tsql.program()):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Missing, match="mono is not here") as mono:
+        tsql.folder()
+    assert mono.value.fix == "apt-get install mono-devel, or unset ANYPORT_TSQL"
+    with pytest.raises(Missing, match="mono is not here"):
+        tsql.fetch(tmp_path)
+    for name in tsql.MONO:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    assert tsql.folder() == tmp_path
+
+
+def test_a_driver_of_another_source_is_not_taken_for_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, source = tsql.program(), tmp_path / "Driver.cs"
+    source.write_bytes(tsql.SOURCE.read_bytes() + b"// more\n")
+    monkeypatch.setattr(tsql, "SOURCE", source)
+    assert tsql.program() != before

@@ -101,7 +101,9 @@ def sessions(database: str = "") -> Iterator[tuple[Open, str, str]]:
     runs. With `database` it is that one, and callers wait for each other. Impossible where this process has another
     engine of chdb open, as there can be one."""
     chdb = need("chdb")
-    d, errors = CLICKHOUSE, (chdb.ChdbError,)
+    # the wheels of chdb and chdb-core both bring chdb/__init__.py: whose is written last says what ChdbError is, and
+    # the other's, a RuntimeError, is raised all the same (chdb 4.4.0, chdb-core 26.9.0)
+    d, errors = CLICKHOUSE, (chdb.ChdbError, RuntimeError)
     free: deque[Connection] = deque()
     every: list[Connection] = []
     turn = Lock()
@@ -109,7 +111,7 @@ def sessions(database: str = "") -> Iterator[tuple[Open, str, str]]:
     def fresh() -> Connection:
         try:
             made = Connection(chdb.connect(":memory:"), errors)
-        except (*errors, RuntimeError) as error:
+        except errors as error:
             raise Impossible(f"chdb: {first_line(error)}", fix="anyport check, in a process of its own") from error
         if database and not every and made.ask(f"select 1 from system.tables where database = {d.literal(database)}"):
             made.raw.close()

@@ -13,7 +13,7 @@ import msgspec
 
 from anyport.bundle import Bundle, read
 from anyport.errors import BadBundle, Impossible, Mistake, need
-from anyport.kit import joined
+from anyport.kit import joined, tsql
 from anyport.kit.database import answers
 from anyport.kit.joined import Asked, Form
 from anyport.kit.standin import standing_in
@@ -147,6 +147,9 @@ def run(artifact: Artifact) -> Iterator[Running]:
     bundle, options = read(artifact.path / "bundle"), chosen(artifact, Options)
     view, statements = view_of(bundle, options), shipped(artifact)
     parser = f"sqlglot {need('sqlglot').__version__}"
+    if (tools := tsql.folder()) is not None:
+        tsql.bound(tools, bundle.signature, view, TSQL, schema=options.schema, statements=held_to(statements, options))
+        parser = f"Microsoft's SqlParser of mssql-scripter {tsql.VERSION}, by {parser}"
     if options.engine == "python":
         with contract.answering(bundle.signature, view, options.schema, statements) as (predictor, host):
             process = f"pid {host.held.pid}: the script of up.sql; its query of the rows by {parser} and DuckDB"
@@ -159,6 +162,12 @@ def run(artifact: Artifact) -> Iterator[Running]:
         yield Running(
             predictor_, Engine("DuckDB in SQL Server's stead", version, f"this process: up.sql by {parser}", "stand-in")
         )
+
+
+def held_to(statements: Sequence[str], options: Options) -> list[str]:
+    """What is shipped, and the query that it holds as a text."""
+    inner = [contract.called(statements).rows] if options.engine == "python" else []
+    return [*statements, *inner]
 
 
 @contextmanager
