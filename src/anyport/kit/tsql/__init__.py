@@ -1,4 +1,4 @@
-"""Microsoft's own parser and binder of T-SQL: whether a text's grammar, names, functions and arguments are SQL Server's.
+"""Microsoft's own parser and binder of T-SQL: whether a text's grammar, names, functions and arguments are a server's.
 
     python -m anyport.kit.tsql FOLDER      # fetches them, 38 MB, by their hash, and compiles the driver; then
     export ANYPORT_TSQL=FOLDER
