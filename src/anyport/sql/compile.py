@@ -12,6 +12,7 @@ from anyport.signature import Field, Signature
 from anyport.sql.careful import lonely, number, outside, within
 from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
+from anyport.sql.faint import faint
 from anyport.sql.fold import Folder, joined, trees_of
 from anyport.sql.named import chunked, lets
 from anyport.sql.read import read
@@ -230,9 +231,7 @@ CALCULATED = "calculated with "
 """Before the name of a column, among what a text uses: it is not only compared."""
 
 
-def script(
-    model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None, *, clamped: bool = True
-) -> Script:  # fmt: skip
+def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None, *, clamped: bool = True) -> Script:
     """The model in a dialect. `raw` says how an input column is called (default: by its quoted name). Where arithmetic
     raises errors, columns are kept from what would overflow if `clamped`; else `beyond` says which rows would."""
     inputs = list(prepared(d, model.signature, raw or d.ident))
@@ -270,7 +269,8 @@ def script(
     everything = [*meant.lets, *(a.node for a in meant.answers)]
     most = Limits(0.0) if not d.raises else bounds(meant) if clamped else Limits(reach(everything))
     own: dict[str, str] = {}
-    writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone)
+    small = faint([*model.lets, *(a.node for a in model.answers)])
+    writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone, faint=small)
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):
@@ -283,9 +283,7 @@ def script(
         writer.named.update({node.id: value.name for node, value in made})
         layers.append(tuple(value for _, value in made))
     writer.used = wanted = set()
-    answers = tuple(
-        Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers
-    )  # fmt: skip
+    answers = tuple(Value(a.name, type_of(d, a.field), label(d, a.field, writer.value(a.node))) for a in model.answers)
     refusals = [f"when {condition} then {d.literal(words)}" for p in inputs for condition, words in p.refusals]
     kinds = {f"{c}{i}": operand_type(d, p.field) for i, p in enumerate(inputs) for c in "xa"}
     kinds |= {f"c{i}": d.types["index"] for i in range(len(inputs))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -10,6 +9,7 @@ from functools import reduce
 from anyport.errors import Impossible
 from anyport.sql.dialect import Dialect
 from anyport.sql.expr import Node
+from anyport.sql.faint import exponential, vanishes
 from anyport.sql.fold import Folder, Split
 from anyport.sql.missing import may_be_gone, positive
 from anyport.sql.tree import LEAF, LINK, Tree
@@ -47,6 +47,8 @@ class Writer:
     """Which expressions may be missing, of those asked before."""
     lost: frozenset[str] = frozenset()
     """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
+    faint: frozenset[int] = frozenset()
+    """Expressions that count however small they are, see faint.py."""
 
     def gone(self, node: Node) -> bool:
         """Whether an expression may be missing."""
@@ -95,6 +97,8 @@ class Writer:
             return self.sum(node)
         if op in d.functions and (op not in ARITHMETIC or node.kind == "f"):
             return self.guarded(op, d.functions[op].format(*map(self.text, args)), args)
+        if op == "mul" and node.kind == "f" and d.raises:
+            return self.product(*args)
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
         if op in COMPARE:
@@ -125,7 +129,7 @@ class Writer:
         if op == "isinf":
             return self.infinite(args[0])
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
-            return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args)
+            return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args, faint=node.id in self.faint)
         raise Impossible(f"no SQL for the operation {op}")
 
     def source(self, node: Node) -> str:
@@ -223,6 +227,15 @@ class Writer:
             return f"case when {x} then 1 else 0 end"
         return self.dialect.cast(self.dialect.cut.format(x), "bigint")
 
+    def product(self, a: Node, b: Node) -> str:
+        """A product where one that is too small for a double is an error instead of 0."""
+        x, y = self.text(a), self.text(b)
+        one, other, of = (x, b, a) if b.op == "const" else (y, a, b)
+        under = vanishes(self.dialect, of, other, faint=of.id in self.faint)
+        if not under:
+            return f"({x} * {y})"
+        return f"case when abs({one}) < {under} then {self.dialect.branch(0.0)} else {x} * {y} end"
+
     def divided(self, a: Node, b: Node) -> str:
         x, y = self.text(a), self.text(b)
         if (b.op == "const" and b.data != 0) or positive(b):
@@ -240,14 +253,11 @@ class Writer:
         # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
         return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
 
-    def guarded(self, op: str, text: str, args: Sequence[Node]) -> str:
+    def guarded(self, op: str, text: str, args: Sequence[Node], *, faint: bool = False) -> str:
         """A function asked only where it has an answer."""
         x, d = self.text(args[0]), self.dialect
         if op == "exp" and (d.raises or d.infinity is None):
-            # below, PostgreSQL says "value out of range: underflow"; above, overflow
-            most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
-            over = f"when {x} > {d.double(most)} then {d.double(up)}"
-            return f"case when {x} < {d.double(d.vanishing)} then {d.branch(0.0)} {over} else {text} end"
+            return exponential(d, x, text, faint=faint)
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":

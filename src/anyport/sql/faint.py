@@ -1,0 +1,67 @@
+"""Which expressions decide an answer however small they are: a sum of exponentials that something is divided by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from anyport.sql.dialect import Dialect
+from anyport.sql.expr import Node, order
+
+LEAST = math.ulp(0.0)
+"""The smallest double above 0."""
+NORMAL, FAINTEST = -708.0, -745.1
+"""Between these exp gives less than a normal number, which C's may report as an underflow
+(https://www.man7.org/linux/man-pages/man3/exp.3.html): its root is squared there. Below, it is nothing."""
+PASSING = ("neg", "abs", "float", "f32", "min")
+
+
+def faint(roots: Sequence[Node]) -> frozenset[int]:
+    """Ids of the expressions that may be smaller than any normal number while the answer hangs on them.
+
+    The weights of LabelPropagation are such: exponentials of distances, divided by their sum, whatever is left of it.
+    Those of a softmax are none, as the largest of its exponentials is 1.
+    """
+    every = order(roots)
+    small: dict[int, bool] = {}
+    for n in every:
+        args = [small[a.id] for a in n.args]
+        if n.op == "exp":
+            value = not (n.args[0].op == "sub" and n.args[0].args[1].op == "max")
+        elif n.op in ("sum", "add", "max", *PASSING):
+            value = all(args)
+        elif n.op == "mul":
+            value = any(args)
+        elif n.op == "div":
+            value = args[0]
+        elif n.op in ("where", "pick"):
+            value = any(args[1:])
+        else:
+            value = False
+        small[n.id] = value
+    below = [n.args[1] for n in every if n.op == "div" and small[n.args[1].id]]
+    held = {n.id for n in order(below, lambda n: [a for a in n.args if small[a.id]]) if n.op == "exp"}
+    for n in every:
+        if small[n.id] and any(a.id in held for a in n.args):
+            held.add(n.id)
+    return frozenset(held)
+
+
+def exponential(d: Dialect, x: str, text: str, *, faint: bool) -> str:
+    """exp of `x`, which is `text`, where what is too large or too small for a double is an error."""
+    # below, PostgreSQL says "value out of range: underflow"; above, overflow
+    most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
+    over = f"when {x} > {d.double(most)} then {d.double(up)}"
+    if faint:
+        root = f"exp({x} / {d.double(2.0)})"
+        over = f"when {x} < {d.double(NORMAL)} then {root} * {root} {over}"
+    under = d.double(FAINTEST if faint else d.vanishing)
+    return f"case when {x} < {under} then {d.branch(0.0)} {over} else {text} end"
+
+
+def vanishes(d: Dialect, node: Node, by: Node, *, faint: bool) -> str:
+    """Below which size `node` times the constant `by` is nothing; "" where it cannot be that small."""
+    least = 1.0 if faint else LEAST / math.exp(d.vanishing) if node.op == "exp" else 0.0
+    if by.op != "const" or not 0 < abs(by.data) < least:
+        return ""
+    return d.double(math.nextafter(LEAST / abs(by.data), math.inf))
