@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -189,8 +190,8 @@ def takes(field: Field, kind: str) -> bool:
     return kind.startswith(NUMBERS)
 
 
-def outcome(signature: Signature, found: Sequence[Sequence[Any]]) -> Outcome:
-    """Rows of `answers` as an Outcome."""
+def outcome(signature: Signature, found: Sequence[Sequence[Any]], *, d: Dialect | None = None) -> Outcome:
+    """Rows of `answers` as an Outcome. In a dialect without infinity the largest double is one."""
     import numpy as np
 
     n = len(found)
@@ -205,6 +206,9 @@ def outcome(signature: Signature, found: Sequence[Sequence[Any]]) -> Outcome:
         width = len(scalars(field))
         flat = [cell for row in zip(*columns[at : at + width], strict=True) for cell in row]
         at += width
+        if d is not None and d.infinity is None and field.is_float:
+            most = float(d.most)
+            flat = [c if c is None or abs(c) < most else math.copysign(math.inf, c) for c in flat]
         outputs[field.name] = Column(typed(flat, field).reshape(n, *(a or 1 for a in field.shape)), valid)
     return Outcome(outputs, refused)
 

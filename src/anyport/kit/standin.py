@@ -12,6 +12,7 @@ from anyport.errors import Impossible, need
 from anyport.kit.view import View, ViewPredictor
 from anyport.signature import Signature
 from anyport.sql.dialect import DUCKDB, Dialect
+from anyport.sql.dialects import LARGEST
 
 
 def transpiled(text: str, dialect: str, change: Callable[[Any], Any] | None = None) -> list[str]:
@@ -33,8 +34,10 @@ def transpiled(text: str, dialect: str, change: Callable[[Any], Any] | None = No
     return found
 
 
-FINITE = replace(DUCKDB, types={**DUCKDB.types, "float32": DUCKDB.types["double"]})
-"""Single precision cannot hold the number that stands for an infinity."""
+FINITE = replace(
+    DUCKDB, types={**DUCKDB.types, "float32": DUCKDB.types["double"]}, infinity=None, most=LARGEST
+)  # fmt: skip
+"""Where the largest double stands for an infinity; single precision cannot hold it."""
 
 
 class StandIn:

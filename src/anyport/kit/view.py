@@ -180,7 +180,7 @@ class ViewPredictor:
                 raise BadData(first_line(error)) from error
         if len(found) != n:
             raise BadData(f"the database gave {len(found)} answers to {n} rows")
-        return outcome(self.signature, found)
+        return outcome(self.signature, found, d=d)
 
 
 def named_once(view: View) -> None:

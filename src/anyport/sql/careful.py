@@ -23,11 +23,12 @@ def outside(d: Dialect, x: str, limit: float, near: float) -> str:
 
 def within(d: Dialect, x: str, limit: float) -> str:
     """A column as arithmetic takes it where an overflow is an error: beyond `limit` it is infinite (or `limit`, where
-    there is no infinity), and near zero 0."""
+    there is no infinity), and nearer to zero than TINY it is TINY."""
     most = d.double(limit)
     up, down = (d.double(float("inf")), d.double(float("-inf"))) if d.infinity else (most, f"-{most}")
-    near = f"abs({x}) < {d.double(TINY)} then {d.double(0.0)}"
-    return f"case when {x} > {most} then {up} when {x} < -{most} then {down} when {near} else {x} end"
+    tiny = d.double(TINY)
+    near = f"when {x} > 0 and {x} < {tiny} then {tiny} when {x} < 0 and {x} > -{tiny} then -{tiny}"
+    return f"case when {x} > {most} then {up} when {x} < -{most} then {down} {near} else {x} end"
 
 
 def lonely(d: Dialect, x: str, most: Limits, name: str) -> str:

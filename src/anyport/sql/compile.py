@@ -12,7 +12,7 @@ from anyport.signature import Field, Signature
 from anyport.sql.careful import lonely, number, outside, within
 from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
-from anyport.sql.faint import faint
+from anyport.sql.faint import faint, last
 from anyport.sql.fold import Folder, joined, trees_of
 from anyport.sql.named import chunked, lets
 from anyport.sql.read import read
@@ -269,8 +269,9 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None,
     everything = [*meant.lets, *(a.node for a in meant.answers)]
     most = Limits(0.0) if not d.raises else bounds(meant) if clamped else Limits(reach(everything))
     own: dict[str, str] = {}
-    small = faint([*model.lets, *(a.node for a in model.answers)])
-    writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone, faint=small)
+    roots = [*model.lets, *(a.node for a in model.answers)]
+    writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone,
+                    faint=faint(roots), last=last(roots))  # fmt: skip
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):

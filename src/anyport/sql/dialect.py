@@ -67,6 +67,8 @@ class Dialect:
     """Trees compare a text's number, found once a row, rather than the text."""
     nan: bool = False
     """Any value in between may be missing, even where every column is there: infinity less infinity."""
+    nan_above: bool = False
+    """NaN, which infinity less infinity is, compares as greater than every number, and not as none."""
     truths: bool = True
     """A comparison is a value."""
     binary: str = "{}"
@@ -230,6 +232,7 @@ DUCKDB = Dialect(
     choice="if({},{},{})",
     functions={"log": "ln({0})"},
     single="try_cast({} as FLOAT)",
+    nan_above=True,
     micros="epoch_us({})",
 )  # fmt: skip
 """CAST to FLOAT raises an error beyond single precision, in rows that are refused too; TRY_CAST gives NULL."""

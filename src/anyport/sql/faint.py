@@ -10,6 +10,8 @@ from anyport.sql.expr import Node, order
 
 LEAST = math.ulp(0.0)
 """The smallest double above 0."""
+FAINT = 1e-300
+"""Less than this, divided by more than 1, is nothing."""
 NORMAL, FAINTEST = -708.0, -745.1
 """Between these exp gives less than a normal number, which C's may report as an underflow
 (https://www.man7.org/linux/man-pages/man3/exp.3.html): its root is squared there. Below, it is nothing."""
@@ -47,10 +49,16 @@ def faint(roots: Sequence[Node]) -> frozenset[int]:
     return frozenset(held)
 
 
-def exponential(d: Dialect, x: str, text: str, *, faint: bool) -> str:
-    """exp of `x`, which is `text`, where what is too large or too small for a double is an error."""
+def last(roots: Sequence[Node]) -> frozenset[int]:
+    """Ids of the expressions that no other is made of."""
+    return frozenset(n.id for n in roots) - {a.id for n in order(roots) for a in n.args}
+
+
+def exponential(d: Dialect, x: str, text: str, *, faint: bool, last: bool) -> str:
+    """exp of `x`, which is `text`, where what is too large or too small for a double is an error; `last`: nothing is
+    calculated with it."""
     # below, PostgreSQL says "value out of range: underflow"; above, overflow
-    most, up = (709.78, math.inf) if d.infinity else (700.0, 1e304)
+    most, up = (709.78, math.inf) if d.infinity else (709.78, float(d.most)) if last else (700.0, 1e304)
     over = f"when {x} > {d.double(most)} then {d.double(up)}"
     if faint:
         root = f"exp({x} / {d.double(2.0)})"

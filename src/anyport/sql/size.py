@@ -10,7 +10,7 @@ from typing import Any
 from anyport.sql.expr import Node, evaluate, order
 
 TINY = 1e-100
-"""Nearer to zero a column counts as zero where it is calculated with: even its cube is then no underflow."""
+"""Nearer to zero a column, zero aside, counts as this where it is calculated with: even its cube is no underflow."""
 
 
 def reach(roots: Sequence[Node]) -> float:

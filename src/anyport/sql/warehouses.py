@@ -82,6 +82,7 @@ DATABRICKS = Dialect(
         "floor": "case when abs({0}) < 4503599627370496D then cast(floor({0}) as double) else {0} end",
     },
     single="cast({} as float)",
+    nan_above=True,
     escape={"'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "{": "' || '{"},
     micros="unix_micros({})",
     depth=32,

@@ -9,12 +9,14 @@ from functools import reduce
 from anyport.errors import Impossible
 from anyport.sql.dialect import Dialect
 from anyport.sql.expr import Node
-from anyport.sql.faint import exponential, vanishes
+from anyport.sql.faint import FAINT, exponential, vanishes
 from anyport.sql.fold import Folder, Split
 from anyport.sql.missing import may_be_gone, positive
 from anyport.sql.tree import LEAF, LINK, Tree
 
 COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+SUMS = ("add", "sub", "mul", "div", "sum", "sum32")
+"""What may be NaN: columns are NULL where they are."""
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 
 
@@ -49,6 +51,8 @@ class Writer:
     """Columns whose largest numbers count as missing, because the original's own sums are infinity minus infinity."""
     faint: frozenset[int] = frozenset()
     """Expressions that count however small they are, see faint.py."""
+    last: frozenset[int] = frozenset()
+    """Expressions that nothing is calculated with."""
 
     def gone(self, node: Node) -> bool:
         """Whether an expression may be missing."""
@@ -71,6 +75,8 @@ class Writer:
 
     def valued(self, node: Node) -> str:
         """The text of an expression as a value, its own name aside."""
+        if node.id in self.last and node.op == "column":
+            return self.column(node.data[0])  # as it came: nothing is calculated
         if node.kind != "b" or self.dialect.truths:
             return self.bare(node)
         return self.operand(node.data[0]) if node.op == "column" else f"case when {self.bare(node)} then 1 else 0 end"
@@ -96,13 +102,14 @@ class Writer:
         if op in ("sum", "sum32"):
             return self.sum(node)
         if op in d.functions and (op not in ARITHMETIC or node.kind == "f"):
-            return self.guarded(op, d.functions[op].format(*map(self.text, args)), args)
+            said = self.said(node)
+            return self.guarded(node, d.functions[op].format(*said), said[0])
         if op == "mul" and node.kind == "f" and d.raises:
             return self.product(*args)
         if op in ARITHMETIC:
             return f"({self.text(args[0])} {ARITHMETIC[op]} {self.text(args[1])})"
         if op in COMPARE:
-            return f"({self.compared(args[0])} {COMPARE[op]} {self.compared(args[1])})"
+            return self.comparison(op, *args)
         if op in ("and", "or"):
             return f"({self.text(args[0])} {op} {self.text(args[1])})"
         if op == "not":
@@ -129,7 +136,8 @@ class Writer:
         if op == "isinf":
             return self.infinite(args[0])
         if op in ("abs", "exp", "log", "sqrt", "tanh", "floor", "sign", "pow", "sin", "cos", "mod"):
-            return self.guarded(op, f"{op}({', '.join(map(self.text, args))})", args, faint=node.id in self.faint)
+            said = self.said(node)
+            return self.guarded(node, f"{op}({', '.join(said)})", said[0])
         raise Impossible(f"no SQL for the operation {op}")
 
     def source(self, node: Node) -> str:
@@ -225,7 +233,9 @@ class Writer:
         x = self.text(node)
         if node.kind == "b":
             return f"case when {x} then 1 else 0 end"
-        return self.dialect.cast(self.dialect.cut.format(x), "bigint")
+        found = self.dialect.cast(self.dialect.cut.format(x), "bigint")
+        # of a refused row too: one that is too large for the type would be an error for all
+        return f"case when abs({x}) < {self.dialect.double(2.0**63)} then {found} end"
 
     def product(self, a: Node, b: Node) -> str:
         """A product where one that is too small for a double is an error instead of 0."""
@@ -236,11 +246,22 @@ class Writer:
             return f"({x} * {y})"
         return f"case when abs({one}) < {under} then {self.dialect.branch(0.0)} else {x} * {y} end"
 
+    def comparison(self, op: str, a: Node, b: Node) -> str:
+        """A comparison, which is false of NaN."""
+        x, y = self.compared(a), self.compared(b)
+        text = f"{x} {COMPARE[op]} {y}"
+        above, said = (a, x) if op in ("gt", "ge") else (b, y)
+        if self.dialect.nan_above and op != "eq" and above.op in SUMS:
+            return f"({text} and {said} <= {self.dialect.infinity})"
+        return f"({text})"
+
     def divided(self, a: Node, b: Node) -> str:
-        x, y = self.text(a), self.text(b)
+        x, y, d = self.text(a), self.text(b), self.dialect
+        if d.raises and a.id in self.faint:  # too small for a double is an error
+            none = f"abs({x}) < {d.double(FAINT)} and {y} > 1"
+            return f"case when {none} then {d.branch(0.0)} when {y} > 0 then {x} / {y} end"
         if (b.op == "const" and b.data != 0) or positive(b):
             return f"({x} / {y})"
-        d = self.dialect
         if d.infinity is None:
             return f"({x} / nullif({y}, 0))"
         up, down = d.double(float("inf")), d.double(float("-inf"))
@@ -253,11 +274,16 @@ class Writer:
         # Veltkamp's splitting: the upper 24 bits, rounded (Dekker 1971, doi:10.1007/BF01397083)
         return f"(536870913.0 * {x} - (536870913.0 * {x} - {x}))"
 
-    def guarded(self, op: str, text: str, args: Sequence[Node], *, faint: bool = False) -> str:
-        """A function asked only where it has an answer."""
-        x, d = self.text(args[0]), self.dialect
+    def said(self, node: Node) -> list[str]:
+        """The arguments of a function; a column as it came where no size of it makes an error."""
+        safe = node.op in ("log", "sqrt", "sign") or (node.op == "abs" and node.id in self.last)
+        return [self.compared(arg) if safe and arg.op == "column" else self.text(arg) for arg in node.args]
+
+    def guarded(self, node: Node, text: str, x: str) -> str:
+        """A function of `x` asked only where it has an answer."""
+        op, d, faint = node.op, self.dialect, node.id in self.faint
         if op == "exp" and (d.raises or d.infinity is None):
-            return exponential(d, x, text, faint=faint)
+            return exponential(d, x, text, faint=faint, last=node.id in self.last)
         if op == "log":
             return f"case when {x} > 0 then {text} when {x} = 0 then {d.double(float('-inf'))} end"
         if op == "sqrt":

@@ -128,7 +128,8 @@ def private() -> Iterator[tuple[Held, Open]]:
                 shutil.chown(place, "mysql")
             common.append("--user=mysql")
         install = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        run(["mariadb-install-db", *common, *install], timeout=120).checked()
+        # two that begin at once would delete each other's tables in the common place
+        run(["mariadb-install-db", *common, f"--tmpdir={folder}", *install], timeout=120).checked()
         argv = ["mariadbd", *common, f"--socket={path}", f"--pid-file={folder / 'pid'}", "--skip-networking"]
         where = {"path": str(path), "user": "root"}
         with popen(argv, ready=lambda held: path.exists() and answers(where)) as held:
