@@ -271,7 +271,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None,
     own: dict[str, str] = {}
     roots = [*model.lets, *(a.node for a in model.answers)]
     writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone,
-                    faint=faint(roots), last=last(roots))  # fmt: skip
+                    faint=faint(roots, d), last=last(roots))  # fmt: skip
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):

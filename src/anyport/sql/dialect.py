@@ -56,6 +56,8 @@ class Dialect:
     """Two functions that ignore NULL or pass it on; asked only where nothing is NULL."""
     raises: bool = False
     """Arithmetic that overflows, or gives nothing from something, raises an error instead of infinity or 0."""
+    subnormal: bool = True
+    """Numbers below 2.2e-308 are held."""
     vanishing: float = -708.0
     """Below it exp counts as 0, where it is guarded."""
     single: str | None = "cast({} as real)"

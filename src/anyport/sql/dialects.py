@@ -78,6 +78,7 @@ TSQL = Dialect(
     most=LARGEST,
     missing="{}",
     cut="case when {0} < 0 then ceiling({0}) else floor({0}) end",
+    subnormal=False,
     functions={"log": "log({0})", "pow": "power({0}, {1})", "tanh": TANH},
     greatest=None,
     raises=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from anyport.errors import Impossible
 from anyport.sql.dialect import Dialect
 from anyport.sql.expr import Node, order
 
@@ -12,14 +13,16 @@ LEAST = math.ulp(0.0)
 """The smallest double above 0."""
 FAINT = 1e-300
 """Less than this, divided by more than 1, is nothing."""
-NORMAL, FAINTEST = -708.0, -745.1
-"""Between these exp gives less than a normal number, which C's may report as an underflow
-(https://www.man7.org/linux/man-pages/man3/exp.3.html): its root is squared there. Below, it is nothing."""
+NORMAL, LAST, FAINTEST = -708.0, -744.1, -745.1332191019411
+"""Below the first exp gives less than a normal number, which C's may report as an underflow
+(https://www.man7.org/linux/man-pages/man3/exp.3.html): its root is squared there. Below the second it gives LEAST, and
+below the third, the last double above log(LEAST / 2), nothing."""
 PASSING = ("neg", "abs", "float", "f32", "min")
 
 
-def faint(roots: Sequence[Node]) -> frozenset[int]:
-    """Ids of the expressions that may be smaller than any normal number while the answer hangs on them.
+def faint(roots: Sequence[Node], d: Dialect) -> frozenset[int]:
+    """Ids of what may be smaller than any normal number while the answer hangs on it. Impossible where
+    there are any, in an engine that does not hold such numbers.
 
     The weights of LabelPropagation are such: exponentials of distances, divided by their sum, whatever is left of it.
     Those of a softmax are none, as the largest of its exponentials is 1.
@@ -46,6 +49,8 @@ def faint(roots: Sequence[Node]) -> frozenset[int]:
     for n in every:
         if small[n.id] and any(a.id in held for a in n.args):
             held.add(n.id)
+    if held and not d.subnormal:
+        raise Impossible(f"the model's answers hang on numbers below 2.2e-308, which {d.name} does not hold")
     return frozenset(held)
 
 
@@ -63,6 +68,7 @@ def exponential(d: Dialect, x: str, text: str, *, faint: bool, last: bool) -> st
     if faint:
         root = f"exp({x} / {d.double(2.0)})"
         over = f"when {x} < {d.double(NORMAL)} then {root} * {root} {over}"
+        over = f"when {x} < {d.double(LAST)} then {d.double(LEAST)} {over}"
     under = d.double(FAINTEST if faint else d.vanishing)
     return f"case when {x} < {under} then {d.branch(0.0)} {over} else {text} end"
 

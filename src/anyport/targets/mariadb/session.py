@@ -121,15 +121,16 @@ def private() -> Iterator[tuple[Held, Open]]:
     folder = Path(tempfile.mkdtemp(prefix="anyport-mariadb-"))
     data, path = folder / "data", folder / "s"
     data.mkdir()
-    common = ["--no-defaults", f"--datadir={data}", "--innodb-log-file-size=8M", "--skip-name-resolve"]
+    # servers that share a place for temporary tables delete each other's
+    common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}", "--innodb-log-file-size=8M",
+              "--skip-name-resolve"]  # fmt: skip
     try:
         if os.name == "posix" and os.geteuid() == 0:  # mariadbd does not run as root
             for place in (folder, data):
                 shutil.chown(place, "mysql")
             common.append("--user=mysql")
         install = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        # two that begin at once would delete each other's tables in the common place
-        run(["mariadb-install-db", *common, f"--tmpdir={folder}", *install], timeout=120).checked()
+        run(["mariadb-install-db", *common, *install], timeout=120).checked()
         argv = ["mariadbd", *common, f"--socket={path}", f"--pid-file={folder / 'pid'}", "--skip-networking"]
         where = {"path": str(path), "user": "root"}
         with popen(argv, ready=lambda held: path.exists() and answers(where)) as held:

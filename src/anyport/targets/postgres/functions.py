@@ -9,6 +9,7 @@ from pathlib import Path
 from anyport.bundle import Bundle
 from anyport.sql.compile import Compiled, Script, compiled, script
 from anyport.sql.dialect import POSTGRES, Dialect
+from anyport.sql.faint import FAINTEST, LAST, LEAST
 from anyport.targets.postgres.names import Names, Shape, tag
 
 COST = 2000
@@ -49,8 +50,8 @@ def careful(names: Names) -> Dialect:
     own = {
         "add": f"{add}({{0}}, {{1}})", "sub": f"{add}({{0}}, -({{1}}))", "mul": f"{mul}({{0}}, {{1}})",
         "div": f"{div}({{0}}, {{1}})",
-        "exp": "case when {0} < -745e0 then 0e0::float8 when {0} > 709.78e0 then 'Infinity'::float8 "
-               "else exp({0}) end",
+        "exp": f"case when {{0}} < {FAINTEST!r}e0 then 0e0::float8 when {{0}} < {LAST!r}e0 then {LEAST!r}::float8 "
+               "when {0} > 709.78e0 then 'Infinity'::float8 else exp({0}) end",
         "sin": "case when abs({0}) < 'Infinity' then sin({0}) end",
         "cos": "case when abs({0}) < 'Infinity' then cos({0}) end",
     }  # fmt: skip
