@@ -107,6 +107,7 @@ TRINO = Dialect(
     cut="truncate({})",
     functions={"log": "ln({0})"},
     single="cast({} as real)",
+    nan_above=True,  # not in Trino, where a comparison with NaN is false, but in what stands in for it
     micros="cast(round(to_unixtime({}) * 1e6) as bigint)",
     depth=32,
     longest=1_000_000,
