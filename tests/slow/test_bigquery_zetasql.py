@@ -14,11 +14,14 @@ from unittest.mock import patch
 import engines
 import numpy as np
 import packed
+import pandas as pd
 import pytest
 import zoo
 from conforming import conforms, unfit
+from sklearn.impute import MissingIndicator
 from test_sql import golden_inputs, judged
 
+import anyport
 from anyport import conformance, targets
 from anyport.batch import Column
 from anyport.bundle import read
@@ -213,3 +216,10 @@ def test_the_golden_rows_of_every_exhibit_are_answered_as_by_the_original(
         found = judged(bundle, running.predictor.predict(golden_inputs(bundle)))
     assert running.engine.proof == "emulated"
     assert found.ok, found.says()
+
+
+def test_truths_that_are_doubles_in_the_query_are_read(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, np.nan, 3.0, 4.0] * 20, "b": [np.nan, 2.0, 3.0, 5.0] * 20})
+    anyport.pack(MissingIndicator().fit(frame), frame, name="gone", version="1", out=tmp_path / "gone.anyport")
+    report = conforms(read(tmp_path / "gone.anyport"), "bigquery", tmp_path / "artefact")
+    assert report.proof == "emulated"
