@@ -223,9 +223,13 @@ def typed(cells: Sequence[Any], field: Field) -> NDArray[Any]:
         return out
     if field.is_float:
         return np.array([np.nan if c is None else float(c) for c in cells], field.dtype)
-    # a double that some engines give as text, such as 0.0
-    whole = [int(float(c)) if isinstance(c, str) and "." in c else 0 if c is None else int(c) for c in cells]
-    return np.array(whole).astype(field.dtype)
+    return np.array([0 if c is None else whole(c) for c in cells]).astype(field.dtype)
+
+
+def whole(cell: Any) -> int:
+    """A cell as a whole number; a double, which some engines give as text, too."""
+    text = isinstance(cell, str) and not cell.lstrip("-").isdigit()
+    return int(float(cell)) if text else int(cell)
 
 
 def reason(text: str) -> Refusal:

@@ -34,9 +34,7 @@ def transpiled(text: str, dialect: str, change: Callable[[Any], Any] | None = No
     return found
 
 
-FINITE = replace(
-    DUCKDB, types={**DUCKDB.types, "float32": DUCKDB.types["double"]}, infinity=None, most=LARGEST
-)  # fmt: skip
+FINITE = replace(DUCKDB, types={**DUCKDB.types, "float32": DUCKDB.types["double"]}, infinity=None, most=LARGEST)
 """Where the largest double stands for an infinity; single precision cannot hold it."""
 
 

@@ -12,7 +12,7 @@ from anyport.signature import Field, Signature
 from anyport.sql.careful import lonely, number, outside, within
 from anyport.sql.dialect import Dialect, kind_of
 from anyport.sql.expr import Node, Pool, order
-from anyport.sql.faint import faint, last
+from anyport.sql.faint import faint_ones, last_ones
 from anyport.sql.fold import Folder, joined, trees_of
 from anyport.sql.named import chunked, lets
 from anyport.sql.read import read
@@ -271,7 +271,7 @@ def script(model: Compiled, d: Dialect, raw: Callable[[str], str] | None = None,
     own: dict[str, str] = {}
     roots = [*model.lets, *(a.node for a in model.answers)]
     writer = Writer(d, model.folder, column, operand, code if d.codes else None, lost=most.gone,
-                    faint=faint(roots, d), last=last(roots))  # fmt: skip
+                    faint=faint_ones(roots, d), last=last_ones(roots))  # fmt: skip
     needs: dict[str, set[str]] = {}
     layers, count = [], 0
     for layer in levelled(model):

@@ -20,9 +20,9 @@ below the third, the last double above log(LEAST / 2), nothing."""
 PASSING = ("neg", "abs", "float", "f32", "min")
 
 
-def faint(roots: Sequence[Node], d: Dialect) -> frozenset[int]:
-    """Ids of what may be smaller than any normal number while the answer hangs on it. Impossible where
-    there are any, in an engine that does not hold such numbers.
+def faint_ones(roots: Sequence[Node], d: Dialect) -> frozenset[int]:
+    """Ids of what may be smaller than any normal number while the answer hangs on it. Impossible where there are any,
+    in an engine that does not hold such numbers.
 
     The weights of LabelPropagation are such: exponentials of distances, divided by their sum, whatever is left of it.
     Those of a softmax are none, as the largest of its exponentials is 1.
@@ -54,7 +54,7 @@ def faint(roots: Sequence[Node], d: Dialect) -> frozenset[int]:
     return frozenset(held)
 
 
-def last(roots: Sequence[Node]) -> frozenset[int]:
+def last_ones(roots: Sequence[Node]) -> frozenset[int]:
     """Ids of the expressions that no other is made of."""
     return frozenset(n.id for n in roots) - {a.id for n in order(roots) for a in n.args}
 

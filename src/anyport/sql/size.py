@@ -76,7 +76,7 @@ def smallest(node: Node, args: Sequence[float], size: Mapping[int, float], near:
     if op == "div":
         return args[0] / max(size[node.args[1].id], 1e-300)
     if op == "exp":
-        return 1e-283  # see Writer.guarded
+        return 1e-283  # see faint.exponential; where it gives less, products and quotients are guarded
     if op == "f32":
         return max(args[0], 1e-45)
     if op in ("log", "tanh", "sin", "cos"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -256,10 +257,15 @@ class Writer:
         return f"({text})"
 
     def divided(self, a: Node, b: Node) -> str:
+        text, d = self.quotient(a, b), self.dialect
+        if not d.raises or a.id not in self.faint:
+            return text
+        # what is too small for a double is an error
+        none = f"abs({self.text(a)}) < {d.double(FAINT)} and abs({self.text(b)}) > 1"
+        return f"case when {none} then {d.branch(0.0)} else {text} end"
+
+    def quotient(self, a: Node, b: Node) -> str:
         x, y, d = self.text(a), self.text(b), self.dialect
-        if d.raises and a.id in self.faint:  # too small for a double is an error
-            none = f"abs({x}) < {d.double(FAINT)} and {y} > 1"
-            return f"case when {none} then {d.branch(0.0)} when {y} > 0 then {x} / {y} end"
         if (b.op == "const" and b.data != 0) or positive(b):
             return f"({x} / {y})"
         if d.infinity is None:
@@ -370,7 +376,7 @@ class Writer:
             return self.member(split, x)
         limit = self.dialect.bound(split.limit)
         if split.of.op == "column" and split.of.kind == "i" and abs(split.limit) < 2**53:
-            limit = str(math_floor(split.limit) if split.test == "le" else -math_floor(-split.limit))
+            limit = str(math.floor(split.limit) if split.test == "le" else math.ceil(split.limit))
         # unknown is ELSE: the condition is turned round where a missing value goes left
         right = split.gone_left if leave is None or self.gone(split.of) else not leave
         if right:
@@ -391,8 +397,3 @@ class Writer:
         if split.gone_left == split.other:
             return found, not split.other
         return f"({found} or {x} is null)", not split.other
-
-
-def math_floor(value: float) -> int:
-    """The integer below."""
-    return int(value // 1)
